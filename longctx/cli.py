@@ -1,0 +1,164 @@
+"""The command line. Everything heavy is imported inside the commands, so that --help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from longctx import __version__
+from longctx.errors import ConfigError, LongctxError
+
+if TYPE_CHECKING:
+    from longctx.config import SweepConfig
+    from longctx.engine.loading import ModelCard
+    from longctx.sweep.plan import Plan
+
+_MAX_UNASKED_SECONDS = 3600
+_INTERRUPTED = 130
+
+
+@contextmanager
+def _errors_as_exit_code() -> Iterator[None]:
+    """Errors that longctx raises on purpose end with their message and exit code 2."""
+    try:
+        yield
+    except LongctxError as error:
+        click.secho(f"longctx: {error}", fg="red", err=True)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        click.echo("\nStopped. Every finished sample is kept; the same command goes on from there.", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+
+
+@click.group()
+@click.version_option(__version__, prog_name="longctx")
+def main() -> None:
+    """Measure what a model's advertised context window is worth."""
+
+
+def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Every field of SweepConfig as an option; what is not given stays None."""
+    options = [
+        click.option("--model", help="Alias, local folder, hub name or .gguf file.  [default: smollm2-135m-instruct]"),
+        click.option("--task", help="Tasks with options: niah_single:digits=5[,..].  [default: niah_single]"),
+        click.option(
+            "--lengths", help="512..8k doubles, 1k,4k,8k lists.  [default: 1k to the window, and one past it]"
+        ),
+        click.option("--depths", help="A count, or a list of 0.0 to 1.0.  [default: 5]"),
+        click.option("--trials", type=int, help="Repeats of every cell with other text and values.  [default: 3]"),
+        click.option(
+            "--design", help="isolated: a document for every cell; packed: one for a trial.  [default: isolated]"
+        ),
+        click.option("--seed", type=int, help="Of everything drawn.  [default: 0]"),
+        click.option("--haystack", help="Source of the filler.  [default: narrator]"),
+        click.option("--template", help="auto, chat or plain.  [default: auto]"),
+        click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: auto]"),
+        click.option("--device", help="auto, cpu, cuda, cuda:1, ...  [default: auto]"),
+        click.option("--attention", help="auto, or a transformers attention implementation.  [default: auto]"),
+        click.option("--chunk", type=int, help="Prefill chunk in tokens; 0 chooses.  [default: 0]"),
+        click.option(
+            "--batch-tokens", type=int, help="KV tokens that one batch of questions may hold.  [default: 65536]"
+        ),
+        click.option("--beyond-window", is_flag=True, default=None, help="Allow lengths over the advertised window."),
+        click.option("--trust-remote-code", is_flag=True, default=None, help="Run code that comes with the model."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_sweep_options
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file with any of the above.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-HASH]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and load no weights.")
+@click.option("--yes", is_flag=True, help="Start a plan of many hours without asking.")
+def sweep(config_file: Path | None, out: Path | None, dry_run: bool, yes: bool, **flags: Any) -> None:
+    """Measure a model over a grid of lengths and depths, and draw the report."""
+    # Before torch is loaded: waiting threads that spin slow a busy machine down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with _errors_as_exit_code():
+        from longctx.config import resolve_config
+
+        _run_sweep(resolve_config(config_file, flags), out, dry_run, yes)
+
+
+def _run_sweep(asked: SweepConfig, out: Path | None, dry_run: bool, yes: bool) -> None:
+    from longctx.engine.loading import read_card
+    from longctx.engine.sources import find_source
+    from longctx.store import check_identity, read_rows
+    from longctx.sweep.plan import make_plan, resolve
+    from longctx.sweep.run import missing
+    from longctx.terminal import print_plan
+
+    card = read_card(find_source(asked.model), asked.trust_remote_code)
+    config = resolve(asked, card)
+    folder = out or Path("runs") / f"{card.source.name.replace('/', '--')}-{config.digest()}"
+    check_identity(folder, {"config": config.to_json()})
+    plan = make_plan(config, card)
+    todo = missing(plan.samples, read_rows(folder))
+    seconds = print_plan(plan, config, card, folder, len(todo))
+    if dry_run:
+        return
+    if todo:
+        if config.design == "isolated" and seconds > _MAX_UNASKED_SECONDS and not yes:
+            _ask(seconds)
+        _answer_missing(config, card, plan, folder)
+    _report(folder)
+
+
+def _ask(seconds: float) -> None:
+    """Ask before an isolated sweep of more than an hour; raises ConfigError where nobody can answer."""
+    question = f"This isolated sweep will take about {seconds / 3600:.1f} hours (packed: see above). Start it?"
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{question} Add --yes, or choose --design packed or fewer lengths.")
+    if not click.confirm(question):
+        raise ConfigError("Not started.")
+
+
+def _answer_missing(config: SweepConfig, card: ModelCard, plan: Plan, path: Path) -> None:
+    from longctx import environment
+    from longctx.backends.hf import HuggingFaceBackend
+    from longctx.store import RunFolder, read_rows
+    from longctx.sweep.plan import sample_cost
+    from longctx.sweep.run import missing, run_samples
+    from longctx.terminal import SweepProgress
+
+    backend = HuggingFaceBackend(card, config)
+    identity = {
+        "config": config.to_json(),
+        "model": backend.fingerprint,
+        "tasks": sorted({sample.cell.task for sample in plan.samples}),
+    }
+    start = {
+        "started": environment.utc_now(),
+        "code": environment.code_version(),
+        "packages": environment.packages(),
+        "hardware": environment.hardware(),
+    }
+    with RunFolder(path, identity, start) as folder:
+        todo = missing(plan.samples, read_rows(path))
+        flops = sample_cost(todo, config.chunk, card.shape).flops
+        with SweepProgress(flops, len(todo)) as progress:
+            run_samples(todo, config, card.window, backend, folder, progress.add_row, progress.add_flops)
+
+
+def _report(folder: Path) -> None:
+    from longctx.report.pages import write_report
+    from longctx.terminal import print_summary
+
+    print_summary(write_report(folder), folder)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Draw the report of a run folder again, from its rows. Needs no torch."""
+    with _errors_as_exit_code():
+        _report(folder)

@@ -1,0 +1,123 @@
+"""What a sweep was asked to do: one frozen record, from defaults, a TOML file and flags, in that order."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longctx.errors import ConfigError, UnknownNameError
+from longctx.lengths import parse_lengths
+from longctx.records import Design
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+_CHOICES = {
+    "design": ("isolated", "packed"),
+    "template": ("auto", "chat", "plain"),
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepConfig:
+    """Everything that decides what is measured. Raises ConfigError for a value that is not legal."""
+
+    model: str = DEFAULT_MODEL
+    """An alias of an installed package, a local folder, a hub name, or a .gguf file."""
+    task: tuple[str, ...] = ("niah_single",)
+    """Task names, each with its options: niah_single:digits=5."""
+    lengths: tuple[int, ...] = ()
+    """Context lengths in tokens; empty stands for 1k, doubling up to the advertised window, and one past it."""
+    depths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    trials: int = 3
+    design: Design = "isolated"
+    seed: int = 0
+    haystack: str = "narrator"
+    template: str = "auto"
+    """chat, plain, or auto: chat where the tokenizer has a chat template."""
+    dtype: str = "auto"
+    """auto: bfloat16 where the hardware multiplies it, else float32."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    attention: str = "auto"
+    """A transformers attention implementation, or auto: longctx's own on CPU, transformers' choice elsewhere."""
+    chunk: int = 0
+    """Prefill chunk in tokens; 0 chooses."""
+    batch_tokens: int = 65_536
+    """Most tokens of KV cache that the questions asked in one batch may hold together."""
+    beyond_window: bool = False
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        for name, legal in _CHOICES.items():
+            if getattr(self, name) not in legal:
+                raise UnknownNameError(name, getattr(self, name), legal)
+        for name, least in (("trials", 1), ("chunk", 0), ("batch_tokens", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if any(not 0.0 <= depth <= 1.0 for depth in self.depths) or not self.depths:
+            raise ConfigError(f"depths are {self.depths}; each must lie between 0.0 and 1.0.")
+        if not self.task:
+            raise ConfigError("No task was named.")
+        for name in ("task", "depths"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ConfigError(f"{name} names a value twice: {getattr(self, name)}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def digest(self) -> str:
+        """Eight hex digits that change with any field."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def parse_depths(text: str) -> tuple[float, ...]:
+    """`5` gives five even depths from 0 to 1; `0,0.5,1` gives those. Raises ConfigError."""
+    try:
+        if "," in text or "." in text:
+            return tuple(sorted(float(part) for part in text.split(",")))
+        count = int(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not depths: write a count such as 5, or a list such as 0,0.5,1.") from None
+    if count < 1:
+        raise ConfigError(f"{text!r} is not depths: at least one is needed.")
+    return tuple(i / (count - 1) for i in range(count)) if count > 1 else (0.5,)
+
+
+def _convert(name: str, value: Any) -> Any:
+    """A value from a file or a flag as the field's type."""
+    if name == "lengths":
+        return parse_lengths(str(value)) if not isinstance(value, list) else parse_lengths(",".join(map(str, value)))
+    if name == "depths":
+        return parse_depths(",".join(map(str, map(float, value))) if isinstance(value, list) else str(value))
+    if name == "task":
+        parts = value if isinstance(value, list) else str(value).split(",")
+        return tuple(part.strip() for part in parts)
+    wanted = type(getattr(SweepConfig(), name))
+    if type(value) is not wanted:
+        raise ConfigError(f"{name} is {value!r}; it must be of type {wanted.__name__}.")
+    return value
+
+
+def resolve_config(file: Path | None, flags: Mapping[str, Any]) -> SweepConfig:
+    """The defaults, overridden by a TOML file, overridden by flags that are not None.
+
+    Raises ConfigError for a file that cannot be read, an unknown key or an illegal value.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"Cannot read the config file {file}: {error}") from error
+    values |= {name: value for name, value in flags.items() if value is not None}
+    legal = [field.name for field in dataclasses.fields(SweepConfig)]
+    for name in values:
+        if name not in legal:
+            raise UnknownNameError("config key", name, legal)
+    return SweepConfig(**{name: _convert(name, value) for name, value in values.items()})

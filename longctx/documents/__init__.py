@@ -1,0 +1,1 @@
+"""Documents and prompts, exact to the token: tokenizing, templates, splicing, budgets."""

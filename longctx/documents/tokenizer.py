@@ -1,0 +1,89 @@
+"""The tested model's tokenizer, as the few calls that building prompts needs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longctx.errors import ModelError
+from longctx.records import TokenIds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """Tokens of a text with the characters that each covers, all of shape (num_tokens,)."""
+
+    token_ids: TokenIds
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def boundary(self, position: int) -> int | None:
+        """Number of tokens before character `position`, or None if a token spans it.
+
+        A token may leave the blank in front of it out of its span, so a boundary is clean when
+        the tokens before end at or before it and the tokens after start at or after it.
+        """
+        count = int(np.searchsorted(self.ends, position, side="right"))
+        clean = count == len(self.starts) or self.starts[count] >= position
+        return count if clean else None
+
+
+class Tokenizer(Protocol):
+    """What longctx asks of a tokenizer."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def has_chat_template(self) -> bool: ...
+
+    @property
+    def prefix_ids(self) -> list[int]:
+        """What the tokenizer puts before plain text: a BOS token, or nothing."""
+        ...
+
+    def encode(self, text: str) -> Encoding:
+        """Tokens of `text` as it stands, nothing added."""
+        ...
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Text of the tokens, special tokens left out."""
+        ...
+
+    def render_chat(self, content: str) -> str:
+        """One user turn in the chat template, up to where the assistant speaks."""
+        ...
+
+
+class HubTokenizer:
+    """A transformers tokenizer with offsets (a "fast" one)."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Raises ModelError for a tokenizer that cannot tell which characters a token covers."""
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(f"{type(tokenizer).__name__} gives no character offsets; a tokenizer.json is needed.")
+        self._tokenizer = tokenizer
+        self.fingerprint = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
+        self.template_fingerprint = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
+        self.has_chat_template = bool(tokenizer.chat_template)
+        # transformers' post-processor may also append; only what comes before the text is a prefix.
+        with_special = tokenizer("a", add_special_tokens=True).input_ids
+        without = tokenizer("a", add_special_tokens=False).input_ids
+        places = [i for i in range(len(with_special)) if with_special[i : i + len(without)] == without]
+        self.prefix_ids: list[int] = list(with_special[: places[0]]) if places else []
+
+    def encode(self, text: str) -> Encoding:
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = np.asarray(encoded.offset_mapping, dtype=np.int64).reshape(-1, 2)
+        return Encoding(np.asarray(encoded.input_ids, dtype=np.int32), offsets[:, 0], offsets[:, 1])
+
+    def decode(self, token_ids: list[int]) -> str:
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def render_chat(self, content: str) -> str:
+        messages = [{"role": "user", "content": content}]
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

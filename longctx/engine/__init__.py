@@ -1,0 +1,1 @@
+"""Runs transformers causal language models over many prompts at once."""

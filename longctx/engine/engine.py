@@ -1,0 +1,329 @@
+"""Answers prompts with a transformers model, walking their prompt tree once.
+
+Every chunk of the tree is computed once. At a branch all tails go through the model as one batch,
+each followed by its draft: where greedy decoding would have produced the draft nothing is decoded,
+otherwise decoding starts at the first token that differs.
+
+On a CPU several workers walk different parts of the tree, one core each: a matrix product shared
+by two cores of small machines wastes a quarter of them on waiting.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from longctx.engine import kv
+from longctx.engine.completion import Completion, Finisher
+from longctx.engine.cost import ModelShape
+from longctx.engine.tree import Branch, Node, build_tree
+from longctx.environment import num_cores
+from longctx.records import Answer, Prompt, Status, TokenIds
+
+
+class NotFiniteError(RuntimeError):
+    """The model's logits are infinite or not a number, so there is no most probable token."""
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: the caller has gone
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    error: BaseException | None
+
+
+@dataclass(slots=True)
+class _Meter:
+    """What was computed since the last answer, to be charged to the next one."""
+
+    num_prefix_tokens: int = 0
+    since: float = 0.0
+
+    def charge(self) -> tuple[int, float]:
+        """Prefix tokens and seconds since the last charge."""
+        now = time.monotonic()
+        charged = self.num_prefix_tokens, now - self.since
+        self.num_prefix_tokens, self.since = 0, now
+        return charged
+
+
+@dataclass(slots=True)
+class _Draft:
+    """How far a draft is what greedy decoding would have produced."""
+
+    tokens: list[int]
+    """The accepted tokens and the greedy one after them."""
+    logprob: float | None
+
+
+def failure_status(error: Exception) -> Status:
+    """`oom` for every way in which torch says that memory ran out, else `error`."""
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+    return "oom" if out_of_memory else "error"
+
+
+# What a model may raise on a prompt that it cannot read: each becomes a row, not the end of the run.
+_FAILURES = (MemoryError, RuntimeError, ValueError, IndexError)
+
+
+class Engine:
+    """A loaded model with the sizes that decide how it reads."""
+
+    def __init__(
+        self,
+        model: Any,
+        decode: Callable[[list[int]], str],
+        shape: ModelShape,
+        chunk: int,
+        batch_tokens: int = 65_536,
+        num_workers: int = 1,
+    ) -> None:
+        """`chunk` and `batch_tokens` are in tokens; more than one worker is for CPUs."""
+        self._model = model
+        self._shape = shape
+        self._chunk = chunk
+        self._batch_tokens = batch_tokens
+        self._num_workers = num_workers
+        ends = model.generation_config.eos_token_id
+        ends = ends if ends is not None else model.config.eos_token_id
+        self._finisher = Finisher(decode, frozenset([ends] if isinstance(ends, int) else ends or []))
+
+    def answers(
+        self,
+        prompts: Sequence[Prompt],
+        drafts: Mapping[str, TokenIds],
+        on_progress: Callable[[int], None] = lambda flops: None,
+    ) -> Iterator[Answer]:
+        """An answer for every prompt, as they come; `drafts` are token ids by prompt id.
+
+        `on_progress` gets the floating-point operations done since the last call. A prompt that the
+        model fails on is answered with that status.
+        """
+        before = torch.get_num_threads()
+        if self._num_workers > 1:
+            torch.set_num_threads(max(1, num_cores() // self._num_workers))
+        run = _Run(self, drafts)
+        try:
+            for event in run.events(build_tree(prompts, self._chunk)):
+                if isinstance(event, Answer):
+                    yield event
+                else:
+                    on_progress(event.flops)
+        finally:
+            run.stop()
+            torch.set_num_threads(before)
+
+    @torch.inference_mode()
+    def forward(self, ids: torch.Tensor, cache: kv.Cache, keep: int = 1) -> torch.Tensor:
+        """Logits (batch, keep, vocabulary) of the last `keep` tokens of ids (batch, num_tokens); extends the cache."""
+        output = self._model(
+            input_ids=ids.to(self._model.device), past_key_values=cache, use_cache=True, logits_to_keep=keep
+        )
+        logits: torch.Tensor = output.logits
+        return logits
+
+    def prefill(self, ids: TokenIds, cache: kv.Cache) -> None:
+        """Extend a one-row cache by `ids`, at most one chunk of them."""
+        if len(ids):
+            self.forward(torch.from_numpy(ids.astype("int64"))[None], cache)
+
+
+class _Run:
+    """One walk over one tree."""
+
+    def __init__(self, engine: Engine, drafts: Mapping[str, TokenIds]) -> None:
+        self._engine = engine
+        self._drafts = drafts
+        self._events: queue.SimpleQueue[Answer | _Progress | _Finished] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(engine._num_workers, thread_name_prefix="longctx-walk")
+        self._idle = threading.Semaphore(engine._num_workers)
+        self._num_jobs = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def events(self, root: Node) -> Iterator[Answer | _Progress]:
+        """All answers, with progress in between; raises what a worker raised."""
+        self._try_fork(root, kv.new_cache(self._engine._model.config))
+        while True:
+            event = self._events.get()
+            if not isinstance(event, _Finished):
+                yield event
+                continue
+            if event.error is not None:
+                raise event.error
+            with self._lock:
+                self._num_jobs -= 1
+                if self._num_jobs == 0:
+                    return
+
+    def stop(self) -> None:
+        """Let the workers end after the chunk they are at."""
+        self._stop.set()
+        self._pool.shutdown(wait=True)
+
+    def _try_fork(self, node: Node, cache: kv.Cache) -> bool:
+        """Give the subtree below `node`, whose prefix `cache` holds, to an idle worker, if there is one."""
+        if not self._idle.acquire(blocking=False):
+            return False
+        with self._lock:
+            self._num_jobs += 1
+        self._pool.submit(self._job, node, cache)
+        return True
+
+    def _job(self, node: Node, cache: kv.Cache) -> None:
+        error: BaseException | None = None
+        try:
+            self._descend(node, cache, _Meter(since=time.monotonic()))
+        except _Stopped:
+            pass
+        except BaseException as caught:  # handed to the caller's thread, which raises it
+            error = caught
+        self._idle.release()
+        self._events.put(_Finished(error))
+
+    def _descend(self, node: Node, cache: kv.Cache, meter: _Meter) -> None:
+        """Read `node` and answer all below it. `cache` holds what is before the node, and is used up.
+
+        The heaviest child comes last and gets the cache itself, so few caches are alive at a time.
+        """
+        while True:
+            try:
+                self._prefill(node.chunk_ids, cache, node.start, meter)
+            except _FAILURES as error:
+                self._fail(list(node.prompts()), error, meter)
+                return
+            for branch in node.branches.values():
+                self._answer_branch(branch, node.stop, cache, meter)
+            children = sorted(node.children.values(), key=lambda child: child.num_tokens_below)
+            for child in children[:-1]:
+                twin = kv.branch(cache)
+                if not self._try_fork(child, twin):
+                    self._descend(child, twin, meter)
+            if not children:
+                return
+            node = children[-1]
+
+    def _prefill(self, ids: TokenIds, cache: kv.Cache, start: int, meter: _Meter) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        self._engine.prefill(ids, cache)
+        meter.num_prefix_tokens += len(ids)
+        self._done(start, start + len(ids))
+
+    def _done(self, start: int, stop: int) -> None:
+        self._events.put(_Progress(self._engine._shape.prefill_flops(start, stop)))
+
+    def _fail(self, prompts: list[Prompt], error: Exception, meter: _Meter) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        for prompt in prompts:
+            num_prefix_tokens, seconds = meter.charge()
+            status = failure_status(error)
+            self._events.put(
+                Answer(prompt.id, status, "", 0, num_prefix_tokens, num_prefix_tokens, None, seconds, reason)
+            )
+
+    def _answer_branch(self, branch: Branch, start: int, cache: kv.Cache, meter: _Meter) -> None:
+        """Answer the branch's prompts in batches; `cache` holds its first `start` tokens and is left as it is."""
+        prefix = kv.branch(cache)
+        length = start + len(branch.stem_ids)
+        longest = max(len(prompt.tail_ids) + len(self._draft_ids(prompt)) for prompt in branch.prompts)
+        size = max(1, self._engine._batch_tokens // (length + longest))
+        for first in range(0, len(branch.prompts), size):
+            batch = branch.prompts[first : first + size]
+            answered = 0
+            try:
+                if first == 0:
+                    self._prefill(branch.stem_ids, prefix, start, meter)
+                for answer in self._answer_batch(batch, length, prefix, meter):
+                    self._events.put(answer)
+                    answered += 1
+            except _FAILURES as error:
+                self._fail(batch[answered:], error, meter)
+
+    def _draft_ids(self, prompt: Prompt) -> TokenIds:
+        return self._drafts.get(prompt.id, prompt.tail_ids[:0])
+
+    def _answer_batch(self, batch: list[Prompt], length: int, prefix: kv.Cache, meter: _Meter) -> Iterator[Answer]:
+        """Answers of prompts that go on from the same prefix of `length` tokens."""
+        checked = self._check_drafts(batch, prefix)
+        for prompt, draft in zip(batch, checked, strict=True):
+            self._done(length, prompt.num_tokens)
+            num_tail_tokens = len(prompt.tail_ids)
+            completion = self._engine._finisher.finish(draft.tokens, prompt)
+            if completion is None:
+                num_tail_tokens *= 2  # read again, by itself, to go on from the first differing token
+                completion = self._decode(prompt, draft.tokens, prefix)
+            num_prefix_tokens, seconds = meter.charge()
+            yield Answer(
+                prompt_id=prompt.id,
+                status="ok",
+                text=completion.text,
+                num_completion_tokens=completion.num_tokens,
+                num_prefilled_tokens=num_prefix_tokens + num_tail_tokens,
+                num_prefilled_prefix_tokens=num_prefix_tokens,
+                target_logprob=draft.logprob,
+                seconds=seconds,
+            )
+
+    def _check_drafts(self, batch: list[Prompt], prefix: kv.Cache) -> list[_Draft]:
+        """One forward over all tails with their drafts.
+
+        Rows are padded at the end, where causal attention keeps the padding out of sight.
+        """
+        rows = [[*prompt.tail_ids.tolist(), *self._draft_ids(prompt).tolist()] for prompt in batch]
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+        keep = width - min(len(prompt.tail_ids) for prompt in batch) + 1
+        logits = self._engine.forward(ids, kv.fan_out(prefix, len(batch)), keep)
+        results = []
+        for row, prompt in enumerate(batch):
+            draft = self._draft_ids(prompt).tolist()
+            first = len(prompt.tail_ids) - 1 - (width - keep)  # the logits that predict the first new token
+            results.append(_check_draft(logits[row, first : first + len(draft) + 1], draft))
+        return results
+
+    def _decode(self, prompt: Prompt, tokens: list[int], prefix: kv.Cache) -> Completion:
+        """The completion that starts with `tokens`, greedily decoded from there on."""
+        cache = kv.branch(prefix)
+        step = torch.tensor([[*prompt.tail_ids.tolist(), *tokens]])
+        while True:
+            if self._stop.is_set():
+                raise _Stopped
+            tokens = [*tokens, *_check_draft(self._engine.forward(step, cache)[0], []).tokens]
+            completion = self._engine._finisher.finish(tokens, prompt)
+            if completion is not None:
+                return completion
+            step = torch.tensor([tokens[-1:]])
+
+
+def _check_draft(logits: torch.Tensor, draft: list[int]) -> _Draft:
+    """Compare a draft with greedy decoding.
+
+    `logits` (num_draft + 1, vocabulary) predict each draft token and the one after. Raises NotFiniteError.
+    """
+    logits = logits.float()
+    if not bool(torch.isfinite(logits).all()):
+        raise NotFiniteError("the model's logits are not finite")
+    greedy: list[int] = logits.argmax(-1).tolist()
+    accepted = 0
+    while accepted < len(draft) and draft[accepted] == greedy[accepted]:
+        accepted += 1
+    logprob = None
+    if draft:
+        picked = torch.log_softmax(logits[:-1], -1).gather(1, torch.tensor(draft, device=logits.device)[:, None])
+        logprob = float(picked.sum())
+    return _Draft(greedy[: accepted + 1], logprob)

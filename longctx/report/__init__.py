@@ -1,0 +1,1 @@
+"""Reports: pure functions of rows and manifest. Nothing here needs torch."""

@@ -1,0 +1,170 @@
+"""A run folder: manifest.json says what was asked for, rows.jsonl holds what is finished.
+
+rows.jsonl is append-only. A row counts once its line ends in a newline; a torn last line, left by a
+killed process, is skipped on reading and cut off before the next append. A sample that failed and
+was tried again has two rows; the later one counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from longctx.errors import StoreError
+from longctx.records import Row
+
+# History of the format: 1, first.
+SCHEMA_VERSION = 1
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _complete_lines(content: bytes) -> list[bytes]:
+    """The lines that end in a newline; what follows the last one was torn off by a kill."""
+    return content.split(b"\n")[:-1]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest; raises StoreError if there is none or it is not one of ours."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{folder} is not a run folder: it has no manifest.json.") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"Cannot read {path}: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
+        raise StoreError(f"{path} is not a manifest of schema version {SCHEMA_VERSION}.")
+    return manifest
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The latest row of every sample, in order of first appearance; raises StoreError for a damaged line."""
+    path = folder / "rows.jsonl"
+    if not path.exists():
+        return []
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(_complete_lines(path.read_bytes()), start=1):
+        try:
+            row = Row.from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}, line {number}, is not a row: {error}") from error
+        rows[row.sample_id] = row
+    return list(rows.values())
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """`path: old -> new` for every leaf that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield f"{path}: {json.dumps(old)} -> {json.dumps(new)}"
+
+
+def check_identity(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Raise StoreError, naming every difference, if `folder` holds a run that is not the `wanted` one.
+
+    `wanted` gives some or all of a run's identity.
+    """
+    if not (folder / "manifest.json").exists():
+        if (folder / "rows.jsonl").exists() and (folder / "rows.jsonl").stat().st_size:
+            raise StoreError(f"{folder} has rows but no manifest.json; choose another --out.")
+        return
+    manifest = read_manifest(folder)
+    # Through JSON, so that tuples and lists compare alike.
+    same_keys = json.loads(json.dumps(wanted))
+    if changes := list(_differences({key: manifest.get(key) for key in same_keys}, same_keys)):
+        raise StoreError(
+            f"{folder} holds another run. What differs: {'; '.join(changes)}. "
+            "Choose another --out, or ask for the same run."
+        )
+
+
+class RunFolder:
+    """A run folder held open for writing, by this process alone. A context manager."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+        """Open or create `folder` for a run of `identity`, and note this `start` in its manifest.
+
+        Raises StoreError if it belongs to another run, is in use, or cannot be written.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(folder / "rows.jsonl", "ab")  # noqa: SIM115 - closed in __exit__
+        except OSError as error:
+            raise StoreError(f"Cannot write to the out folder {folder}: {error}") from error
+        try:
+            self._lock()
+            self._record_start(dict(identity), dict(start))
+            self._cut_torn_line()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"{self.folder} is in use by another longctx process.") from None
+
+    def _record_start(self, identity: dict[str, Any], start: dict[str, Any]) -> None:
+        check_identity(self.folder, identity)
+        known = (self.folder / "manifest.json").exists()
+        starts = read_manifest(self.folder)["starts"] if known else []
+        manifest = {"schema_version": SCHEMA_VERSION, **identity, "starts": [*starts, start]}
+        try:
+            content = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
+            write_atomically(self.folder / "manifest.json", content)
+        except OSError as error:
+            raise StoreError(f"Cannot write the manifest in {self.folder}: {error}. No row was lost.") from error
+
+    def _cut_torn_line(self) -> None:
+        path = self.folder / "rows.jsonl"
+        content = path.read_bytes()
+        whole = sum(len(line) + 1 for line in _complete_lines(content))
+        if whole < len(content):
+            os.truncate(path, whole)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # what could not be flushed was already reported by append
+            self._file.close()
+
+    def append(self, row: Row) -> None:
+        """Add one row and hand it to the operating system; raises StoreError when the disk is full."""
+        line = json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise StoreError(
+                f"Cannot write to {self.folder / 'rows.jsonl'}: {error.strerror}. Rows already finished are safe; "
+                "make room and run the same command again."
+            ) from error

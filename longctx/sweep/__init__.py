@@ -1,0 +1,1 @@
+"""A sweep: planned, paid for, run and kept."""

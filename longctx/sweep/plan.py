@@ -1,0 +1,141 @@
+"""What a sweep will do and cost, before any weight is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from longctx.config import SweepConfig
+from longctx.documents.build import Grid, build_samples, load_trial
+from longctx.documents.frame import Frame
+from longctx.documents.template import choose_template
+from longctx.engine.cost import ModelShape
+from longctx.engine.loading import ModelCard, choose_device, choose_dtype
+from longctx.engine.tree import build_tree, tree_work
+from longctx.errors import BudgetError, ConfigError
+from longctx.lengths import doubling, format_length
+from longctx.records import Design, Sample
+from longctx.tasks import parse_task
+
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_CHUNKS = {"cpu": 512, "cuda": 4096}
+_MIN_CHUNK = 64
+# A packed trial reads the end of a length's last chunk twice; together at most this share of its document.
+_MAX_REREAD = 0.12
+
+
+def default_lengths(window: int) -> tuple[int, ...]:
+    """1k, doubling up to the window, and one an eighth past it."""
+    return (*doubling(min(1024, window // 4), window), window + window // 8)
+
+
+def resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:
+    """`config` with everything that was left open decided; raises ConfigError or ModelError."""
+    lengths = config.lengths or default_lengths(card.window)
+    beyond = [length for length in lengths if length > card.window]
+    if beyond and config.lengths and not config.beyond_window:
+        raise ConfigError(
+            f"{', '.join(map(format_length, beyond))} is over the {format_length(card.window)} tokens that "
+            f"{card.source.name} advertises; to measure it there all the same, add --beyond-window."
+        )
+    device = choose_device(config.device)
+    resolved = dataclasses.replace(
+        config,
+        lengths=lengths,
+        beyond_window=bool(beyond),
+        device=device,
+        dtype=choose_dtype(config.dtype, device),
+        template=choose_template(config.template, "", card.tokenizer).kind,
+        chunk=config.chunk or choose_chunk(device, config.design, lengths),
+    )
+    for task in config.task:
+        parse_task(task)
+    return resolved
+
+
+def choose_chunk(device: str, design: str, lengths: Sequence[int]) -> int:
+    """Tokens of a prefill chunk: what suits the device, in the packed design few enough to reread."""
+    chunk = _CHUNKS["cpu" if device == "cpu" else "cuda"]
+    while design == "packed" and chunk > _MIN_CHUNK and len(lengths) * chunk > _MAX_REREAD * max(lengths):
+        chunk //= 2
+    return chunk
+
+
+def make_samples(config: SweepConfig, card: ModelCard) -> list[Sample]:
+    """All samples of a resolved config, in the tested model's tokens; raises BudgetError or SpliceError."""
+    grid = Grid(config.lengths, config.depths, config.trials)
+    samples: list[Sample] = []
+    for spec in config.task:
+        task = parse_task(spec)
+        frame = Frame(
+            task=task.spec(),
+            design=config.design,
+            seed=config.seed,
+            tokenizer=card.tokenizer,
+            template=choose_template(config.template, task.instruction, card.tokenizer),
+            max_new_tokens=task.max_new_tokens,
+            stop=task.stop,
+        )
+        trials = [load_trial(frame, config.haystack, number, max(config.lengths)) for number in range(config.trials)]
+        samples += build_samples(frame, grid, trials, task.item)
+    return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one design of a sweep takes."""
+
+    num_cells: int
+    num_samples: int
+    num_documents: int
+    num_prompt_tokens: int
+    """Of all prompts, each counted whole."""
+    num_prefill_tokens: int
+    """That have to be computed, shared prefixes once."""
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    costs: dict[Design, Cost | str]
+    """By design; a text says why a design cannot be had."""
+    samples: list[Sample]
+    """Of the design that was asked for."""
+    kv_bytes: int
+    """Of one prompt of the longest length."""
+
+
+def sample_cost(samples: Sequence[Sample], chunk: int, shape: ModelShape) -> Cost:
+    """The cost of reading these samples' prompts over one tree."""
+    work = tree_work(build_tree([sample.prompt for sample in samples], chunk))
+    return Cost(
+        num_cells=len({(s.cell.task, s.cell.length, s.cell.depth) for s in samples}),
+        num_samples=len(samples),
+        num_documents=len({s.prompt.document.id for s in samples}),
+        num_prompt_tokens=sum(s.prompt.num_tokens for s in samples),
+        num_prefill_tokens=work.num_tokens,
+        flops=sum(shape.prefill_flops(start, stop) for start, stop in work.spans),
+    )
+
+
+def make_plan(config: SweepConfig, card: ModelCard) -> Plan:
+    """Build the samples and cost both designs; raises BudgetError if the one asked for cannot be built."""
+    costs: dict[Design, Cost | str] = {}
+    chosen: list[Sample] = []
+    for design in get_args(Design):
+        # The other design is costed as it would run by itself: with its own chunk.
+        chunk = config.chunk if design == config.design else choose_chunk(config.device, design, config.lengths)
+        try:
+            samples = make_samples(dataclasses.replace(config, design=design), card)
+            costs[design] = sample_cost(samples, chunk, card.shape)
+        except BudgetError as error:
+            if design == config.design:
+                raise
+            costs[design] = str(error)
+            continue
+        if design == config.design:
+            chosen = samples
+    kv_bytes = card.shape.kv_bytes(max(config.lengths), ITEM_BYTES[config.dtype])
+    return Plan(costs, chosen, kv_bytes)

@@ -1,0 +1,74 @@
+"""Runs a plan's samples that have no score yet, and keeps each row as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from longctx.backends.base import Backend
+from longctx.config import SweepConfig
+from longctx.environment import utc_now
+from longctx.records import Answer, Row, Sample, Score
+from longctx.store import RunFolder
+from longctx.tasks import parse_task
+
+
+def missing(samples: Sequence[Sample], rows: Iterable[Row]) -> list[Sample]:
+    """The samples without a row of status ok: those never run, and those that failed."""
+    done = {row.sample_id for row in rows if row.status == "ok"}
+    return [sample for sample in samples if sample.id not in done]
+
+
+def run_samples(
+    samples: Sequence[Sample],
+    config: SweepConfig,
+    window: int,
+    backend: Backend,
+    folder: RunFolder,
+    on_row: Callable[[Row], None],
+    on_progress: Callable[[int], None],
+) -> None:
+    """Answer, score and store every sample; raises StoreError when a row cannot be written.
+
+    A backend that answers a prompt that it was not given, or leaves one out, raises RuntimeError.
+    """
+    waiting = {sample.id: sample for sample in samples}
+    tasks = {spec: parse_task(spec) for spec in {sample.cell.task for sample in samples}}
+    drafts = {sample.id: sample.draft_ids for sample in samples if len(sample.draft_ids)}
+    for answer in backend.answers([sample.prompt for sample in samples], drafts, on_progress):
+        sample = waiting.pop(answer.prompt_id, None)
+        if sample is None:
+            raise RuntimeError(f"the backend answered {answer.prompt_id} without being asked")
+        score = tasks[sample.cell.task].score(answer.text, sample.targets) if answer.status == "ok" else None
+        row = make_row(sample, config, window, answer, score)
+        folder.append(row)
+        on_row(row)
+    if waiting:
+        raise RuntimeError(f"the backend left {len(waiting)} prompts unanswered")
+
+
+def make_row(sample: Sample, config: SweepConfig, window: int, answer: Answer, score: Score | None) -> Row:
+    return Row(
+        sample_id=sample.id,
+        task=sample.cell.task,
+        design=config.design,
+        length=sample.cell.length,
+        depth=sample.cell.depth,
+        trial=sample.cell.trial,
+        status=answer.status,
+        score=None if score is None else score.value,
+        near_miss=None if score is None else score.near_miss,
+        targets=sample.targets,
+        answer=answer.text,
+        error=answer.error,
+        beyond_window=sample.cell.length > window,
+        needle_position=sample.needle_position,
+        needle_depth=round(sample.needle_depth, 6),
+        num_prompt_tokens=sample.prompt.num_tokens,
+        max_new_tokens=sample.prompt.max_new_tokens,
+        num_completion_tokens=answer.num_completion_tokens,
+        num_prefilled_tokens=answer.num_prefilled_tokens,
+        num_prefilled_prefix_tokens=answer.num_prefilled_prefix_tokens,
+        target_logprob=answer.target_logprob,
+        seconds=round(answer.seconds, 6),
+        finished=utc_now(),
+    )

@@ -1,0 +1,171 @@
+"""What a person sees while a sweep is planned, runs and ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from longctx.config import SweepConfig
+from longctx.lengths import format_length
+from longctx.records import Row
+
+if TYPE_CHECKING:
+    from longctx.engine.loading import ModelCard
+    from longctx.report.summary import Summary
+    from longctx.sweep.plan import Plan
+
+_LINE_EVERY_SHARE = 0.05
+
+
+def format_seconds(seconds: float) -> str:
+    """1 h 05 min, 3 min, 40 s."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def format_bytes(num_bytes: int) -> str:
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.2f} {unit}"
+    return f"{num_bytes:,} bytes"
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, folder: Path, num_todo: int) -> float:
+    """Print what will be done and what it costs in both designs; returns the estimated seconds."""
+    from longctx.engine.speed import UTILISATION, prefill_rate
+
+    console = _console()
+    rate = prefill_rate(config.dtype, config.device)
+    beyond = [length for length in config.lengths if length > card.window]
+    console.print(f"[bold]{card.source.name}[/], {card.window:,} tokens advertised; {config.dtype} on {config.device}")
+    console.print(
+        f"lengths {', '.join(map(format_length, config.lengths))}; "
+        f"depths {', '.join(f'{depth:.0%}' for depth in config.depths)}; "
+        f"{config.trials} trials; {', '.join(config.task)}; {config.template} template"
+    )
+    if beyond:
+        console.print(f"[yellow]past the advertised window: {', '.join(map(format_length, beyond))}[/]")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("plan", "cells", "samples", "documents", "prompt tokens", "to prefill", "PFLOP", "time"):
+        table.add_column(heading, justify="left" if heading == "plan" else "right")
+    seconds = 0.0
+    for design, cost in plan.costs.items():
+        chosen = design == config.design
+        name = f"{'>' if chosen else ' '} {design}"
+        if isinstance(cost, str):
+            table.add_row(name, cost)
+            continue
+        estimate = cost.flops / rate
+        seconds = estimate if chosen else seconds
+        counts = (cost.num_cells, cost.num_samples, cost.num_documents, cost.num_prompt_tokens, cost.num_prefill_tokens)
+        table.add_row(
+            name, *(f"{n:,}" for n in counts), f"{cost.flops / 1e15:.3g}", f"about {format_seconds(estimate)}"
+        )
+    console.print(table)
+    console.print(
+        f"KV cache of one prompt at {format_length(max(config.lengths))}: {format_bytes(plan.kv_bytes)}; "
+        f"chunks of {config.chunk} tokens; time at {rate / 1e9:,.0f} GFLOP/s, {UTILISATION:.0%} of this machine's "
+        f"matrix product just now"
+    )
+    console.print(f"{num_todo} of {len(plan.samples)} samples to run, into {folder}")
+    return seconds
+
+
+class SweepProgress:
+    """Progress by floating-point operations: a bar on a terminal, lines elsewhere. A context manager."""
+
+    def __init__(
+        self,
+        total_flops: int,
+        num_samples: int,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console or _console()
+        self._clock = clock
+        self._total = max(1, total_flops)
+        self._num_samples = num_samples
+        self._done = self._rows = self._right = self._failed = 0
+        self._next_line = _LINE_EVERY_SHARE
+        self._started = clock()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=300,
+        )
+        self._bar_id = self._bar.add_task(self._describe(), total=self._total)
+
+    def _describe(self) -> str:
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{self._rows}/{self._num_samples} samples, {self._right} right{failed}"
+
+    def __enter__(self) -> SweepProgress:
+        self._started = self._clock()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def add_row(self, row: Row) -> None:
+        self._rows += 1
+        self._right += row.score == 1.0
+        self._failed += row.status != "ok"
+        self._bar.update(self._bar_id, description=self._describe())
+
+    def add_flops(self, flops: int) -> None:
+        self._done += flops
+        self._bar.update(self._bar_id, completed=self._done)
+        share = self._done / self._total
+        if self._console.is_terminal or share < self._next_line:
+            return
+        self._next_line = share + _LINE_EVERY_SHARE
+        elapsed = self._clock() - self._started
+        left = elapsed * max(0.0, 1 - share) / share
+        self._console.print(
+            f"{share:4.0%}  {self._describe()}  {format_seconds(elapsed)} gone, about {format_seconds(left)} left"
+        )
+
+
+def print_summary(summary: Summary, folder: Path) -> None:
+    """The table and the verdict that a sweep ends with."""
+    console = _console()
+    for task in summary.tasks:
+        table = Table(box=None, pad_edge=False, title=task.task.partition(":")[0], title_justify="left")
+        table.add_column("depth", justify="right")
+        for length in summary.lengths:
+            table.add_column(format_length(length) + ("*" if length > summary.window else ""), justify="right")
+        for depth in summary.depths:
+            table.add_row(f"{depth:.0%}", *(task.cell(length, depth).label for length in summary.lengths))
+        table.add_section()
+        intervals = [result.interval() for result in task.by_length]
+        table.add_row("all", *(f"{r.num_right}/{r.num_scored}" for r in task.by_length), style="bold")
+        table.add_row("95 %", *("–" if i is None else f"{i.low:.0%}-{i.high:.0%}" for i in intervals), style="dim")
+        console.print(table)
+        console.print(f"[bold]{task.verdict.sentence}[/]")
+        console.print("\n".join([task.verdict.rule, *task.verdict.notes]), style="dim")
+    if summary.lengths[-1] > summary.window:
+        console.print("* past the advertised window", style="dim")
+    if summary.failed:
+        console.print(f"[red]{len(summary.failed)} samples have no score; the same command tries them again.[/]")
+    console.print(f"report: {folder / 'report.html'}")
