@@ -2,13 +2,13 @@
 
 Haystack -> Document -> Sample(Prompt, targets) -> Answer -> Score -> Row -> Report
 
-All are frozen and imports nothing of ours. Token ids are int32 arrays of shape (num_tokens,).
+All are frozen; this module imports nothing of ours. Token ids are int32 arrays of shape (num_tokens,).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -28,10 +28,10 @@ class Haystack:
     """
 
     name: str
-    token_ids: TokenIds
-    starts: NDArray[np.int64]
+    token_ids: TokenIds = field(repr=False)
+    starts: NDArray[np.int64] = field(repr=False)
     """Token offsets of the sentences, shape (num_sentences + 1,)."""
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = field(repr=False)
 
     @property
     def num_sentences(self) -> int:
@@ -67,7 +67,7 @@ class Document:
 
     id: str
     """Hash of the token ids."""
-    token_ids: TokenIds
+    token_ids: TokenIds = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

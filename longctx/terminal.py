@@ -58,14 +58,15 @@ def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, folder: Path, n
     if beyond:
         console.print(f"[yellow]past the advertised window: {', '.join(map(format_length, beyond))}[/]")
     table = Table(box=None, pad_edge=False)
-    for heading in ("plan", "cells", "samples", "documents", "prompt tokens", "to prefill", "PFLOP", "time"):
-        table.add_column(heading, justify="left" if heading == "plan" else "right")
-    seconds = 0.0
+    for heading in ("design", "cells", "samples", "documents", "prompt tokens", "to prefill", "time"):
+        table.add_column(heading, justify="left" if heading == "design" else "right", no_wrap=True)
+    seconds, unbuildable = 0.0, []
     for design, cost in plan.costs.items():
         chosen = design == config.design
         name = f"{'>' if chosen else ' '} {design}"
         if isinstance(cost, str):
-            table.add_row(name, cost)
+            table.add_row(name)
+            unbuildable.append(f"{design}: {cost}")
             continue
         estimate = cost.flops / rate
         seconds = estimate if chosen else seconds
@@ -74,6 +75,8 @@ def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, folder: Path, n
             name, *(f"{n:,}" for n in counts), f"{cost.flops / 1e15:.3g}", f"about {format_seconds(estimate)}"
         )
     console.print(table)
+    for reason in unbuildable:
+        console.print(reason, style="yellow")
     console.print(
         f"KV cache of one prompt at {format_length(max(config.lengths))}: {format_bytes(plan.kv_bytes)}; "
         f"chunks of {config.chunk} tokens; time at {rate / 1e9:,.0f} GFLOP/s, {UTILISATION:.0%} of this machine's "

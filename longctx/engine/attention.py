@@ -76,6 +76,17 @@ def _partial(
     return out, lse
 
 
+def _partial_past(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As _partial, not causal, with the query heads of a group in a row: longer rows make fuller tiles."""
+    batch, heads, queries, size = query.shape
+    kv_heads = key.shape[1]
+    folded = query.reshape(batch, kv_heads, heads // kv_heads * queries, size)
+    out, lse = _partial(folded, key, value, scale, causal=False)
+    return out.reshape(query.shape), lse.reshape(batch, heads, queries)
+
+
 def causal_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None
 ) -> torch.Tensor:
@@ -85,11 +96,10 @@ def causal_attention(
     head_dim) with num_keys >= num_queries and heads a multiple of kv_heads. Returns query's shape.
     """
     past = key.shape[2] - query.shape[2]
-    new_key, new_value = key[:, :, past:], value[:, :, past:]
-    if past == 0 or query.shape[2] == 1:
-        return _partial(query, key, value, scale, causal=past == 0)[0]
-    out_past, lse_past = _partial(query, key[:, :, :past], value[:, :, :past], scale, causal=False)
-    out_new, lse_new = _partial(query, new_key, new_value, scale, causal=True)
+    if past == 0:
+        return _partial(query, key, value, scale, causal=True)[0]
+    out_past, lse_past = _partial_past(query, key[:, :, :past], value[:, :, :past], scale)
+    out_new, lse_new = _partial(query, key[:, :, past:], value[:, :, past:], scale, causal=True)
     # exp(lse_1 - lse) and exp(lse_2 - lse) are a sigmoid and its complement.
     weight = torch.sigmoid(lse_past - lse_new).unsqueeze(-1)
     wide = torch.promote_types(query.dtype, torch.float32)  # a bfloat16 sum would round twice

@@ -20,7 +20,7 @@ from longctx.records import Design, Sample
 from longctx.tasks import parse_task
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_CHUNKS = {"cpu": 512, "cuda": 4096}
+_CHUNKS = {"cpu": 256, "cuda": 4096}
 _MIN_CHUNK = 64
 # A packed trial reads the end of a length's last chunk twice; together at most this share of its document.
 _MAX_REREAD = 0.12

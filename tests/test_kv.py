@@ -1,0 +1,93 @@
+"""Branches against separate caches, in random orders of branching and extending."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import Gemma3TextConfig, LlamaConfig
+
+from longctx.engine import kv
+
+LLAMA = LlamaConfig(num_hidden_layers=2)
+GEMMA = Gemma3TextConfig(num_hidden_layers=2, sliding_window=6, layer_types=["sliding_attention", "full_attention"])
+
+
+def states(start: int, count: int, mark: float) -> torch.Tensor:
+    """Keys that tell position and branch apart, (1, 2, count, 4)."""
+    return (torch.arange(start, start + count).float() + mark)[None, None, :, None].expand(1, 2, -1, 4).clone()
+
+
+def extend(cache: Any, history: list[torch.Tensor], count: int, mark: float) -> None:
+    start = sum(piece.shape[2] for piece in history)
+    new = states(start, count, mark)
+    history.append(new)
+    for index, layer in enumerate(cache.layers):
+        keys, values = cache.update(new, -new, index)
+        whole = torch.cat(history, 2)
+        seen = whole if not layer.is_sliding else whole[:, :, -keys.shape[2] :]
+        assert torch.equal(keys, seen)
+        assert torch.equal(values, -seen)
+
+
+operations = st.lists(st.tuples(st.integers(0, 7), st.booleans(), st.integers(1, 90)), min_size=1, max_size=25)
+
+
+@given(st.sampled_from([LLAMA, GEMMA]), operations)
+def test_no_branch_sees_another(config: Any, steps: list[tuple[int, bool, int]]) -> None:
+    """Each step picks one of the living caches, and branches from it or extends it."""
+    alive: list[tuple[Any, list[torch.Tensor]]] = [(kv.new_cache(config), [])]
+    for number, (pick, branching, count) in enumerate(steps):
+        cache, history = alive[pick % len(alive)]
+        if branching and history:
+            alive.append((kv.branch(cache), list(history)))
+        else:
+            extend(cache, history, count, mark=number / 100)
+    for cache, history in alive:
+        assert cache.get_seq_length() == sum(piece.shape[2] for piece in history)
+        extend(cache, history, 1, mark=0.995)  # and all are still whole
+
+
+def test_extending_in_place_copies_nothing() -> None:
+    cache = kv.new_cache(LLAMA)
+    history: list[torch.Tensor] = []
+    extend(cache, history, 100, 0.0)
+    before = cache.layers[0].keys.data_ptr()
+    extend(cache, history, 10, 0.0)
+    assert cache.layers[0].keys.data_ptr() == before
+    twin = kv.branch(cache)
+    assert twin.layers[0].keys.data_ptr() == before
+    extend(twin, list(history), 1, 0.5)
+    assert twin.layers[0].keys.data_ptr() != before
+    extend(cache, history, 1, 0.0)
+    assert cache.layers[0].keys.data_ptr() == before
+
+
+def test_a_fan_is_a_batch_over_one_prefix() -> None:
+    cache = kv.new_cache(LLAMA)
+    extend(cache, [], 20, 0.0)
+    fan = kv.fan_out(cache, 3)
+    keys, _ = fan.update(*(states(20, 2, 0.5).expand(3, -1, -1, -1) for _ in "kv"), 0)
+    assert keys.shape == (3, 2, 22, 4)
+    assert torch.equal(keys[2, :, :20], states(0, 20, 0.0)[0])
+    assert cache.get_seq_length() == 20
+
+
+def test_states_that_are_updated_in_place_are_copied() -> None:
+    class Recurrent:
+        is_sliding = False
+
+        def __init__(self) -> None:
+            self.keys = torch.zeros(2)
+            self.state = torch.zeros(2)
+            self.states = {0: torch.zeros(2), 1: None}
+
+    cache = kv.new_cache(LLAMA)
+    cache.layers = [Recurrent()]
+    twin = kv.branch(cache)
+    cache.layers[0].state += 1
+    cache.layers[0].states[0] += 1
+    assert twin.layers[0].state.sum() == 0
+    assert twin.layers[0].states[0].sum() == 0

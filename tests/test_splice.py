@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from longctx.documents.splice import (
+    Piece,
+    check_join,
+    encode_after,
+    encode_alone,
+    encode_head,
+    encode_tail,
+    sentence,
+    tokenize_source,
+)
+from longctx.documents.tokenizer import HubTokenizer
+from longctx.errors import BudgetError, SpliceError
+from longctx.haystack.narrator import narrate
+
+TOKENIZERS = ["byte_level", "metaspace"]
+
+
+@pytest.fixture(params=TOKENIZERS)
+def hub(request: pytest.FixtureRequest, hub_tokenizers: dict[str, Any]) -> Any:
+    return hub_tokenizers[request.param]
+
+
+def test_a_source_is_tokenised_as_one_text(hub: Any) -> None:
+    haystack = tokenize_source("x", narrate(3), HubTokenizer(hub), 3000)
+    assert 3000 <= len(haystack.token_ids) < 3000 + 128 * 80
+    text = "." + "".join(haystack.texts)
+    assert hub(text, add_special_tokens=False).input_ids[1:] == haystack.token_ids.tolist()
+    assert haystack.starts[-1] == len(haystack.token_ids)
+    for index in (0, 1, 7, haystack.num_sentences - 1):
+        piece = sentence(haystack, index)
+        assert piece.text.startswith(" ")
+        assert hub.decode(piece.token_ids) == piece.text
+
+
+def test_a_source_that_runs_dry_is_an_error_not_a_repetition(tokenizer: HubTokenizer) -> None:
+    few = itertools.islice(narrate(0), 10)
+    with pytest.raises(BudgetError, match=r"'few' has \d+ unique tokens; 5,000 are needed"):
+        tokenize_source("few", few, tokenizer, 5000)
+
+
+def test_sentences_that_a_token_joins_stay_together() -> None:
+    class Merging:
+        """Every character is a token, but `. B` is one."""
+
+        def encode(self, text: str) -> Any:
+            from longctx.documents.tokenizer import Encoding
+
+            starts, position = [], 0
+            while position < len(text):
+                starts.append(position)
+                position += 3 if text.startswith(". B", position) else 1
+            ends = [*starts[1:], len(text)]
+            return Encoding(np.arange(len(starts), dtype=np.int32), np.array(starts), np.array(ends))
+
+    merging: Any = Merging()
+    haystack = tokenize_source("x", iter(["Aa.", "Bb.", "Cc."]), merging, 8)
+    assert haystack.texts == (" Aa. Bb.", " Cc.")
+
+
+def test_a_needle_is_what_it_would_be_in_the_text(hub: Any) -> None:
+    tokenizer = HubTokenizer(hub)
+    haystack = tokenize_source("x", narrate(3), tokenizer, 2000)
+    left, right = sentence(haystack, 4), sentence(haystack, 5)
+    needle = encode_after(left, " The number is 1234.", tokenizer)
+    check_join(needle, right, tokenizer)
+    ids = np.concatenate([left.token_ids, needle.token_ids, right.token_ids]).tolist()
+    assert hub("." + hub.decode(ids), add_special_tokens=False).input_ids[1:] == ids
+    assert encode_alone(needle.text, tokenizer).token_ids.tolist() == needle.token_ids.tolist()
+
+
+def test_a_join_that_merges_is_refused(tokenizer: HubTokenizer) -> None:
+    left = encode_alone(" The", tokenizer)
+    right = Piece("re it stood.", tokenizer.encode("re it stood.").token_ids)
+    with pytest.raises(SpliceError, match="merges across"):
+        check_join(left, right, tokenizer)
+
+
+def test_a_head_that_merges_with_the_document_is_refused(tokenizer: HubTokenizer) -> None:
+    first = Piece("out the house.", tokenizer.encode("out the house.").token_ids)
+    assert len(encode_head("Text:", encode_alone(" The house.", tokenizer), [0], tokenizer)) > 1
+    with pytest.raises(SpliceError, match="merges"):
+        encode_head("with", first, [], tokenizer)
+
+
+def test_a_tail_takes_back_what_it_merges_with(hub: Any) -> None:
+    tokenizer = HubTokenizer(hub)
+    last = encode_alone(" The house was empty.", tokenizer)
+    tail = encode_tail(last, "\n\nQuestion: What is it?\nAnswer:", " 1234", tokenizer)
+    kept = last.token_ids[: len(last.token_ids) - tail.num_taken_back]
+    ids = [*kept.tolist(), *tail.token_ids.tolist()]
+    text = hub.decode(ids)
+    assert text == " The house was empty.\n\nQuestion: What is it?\nAnswer:"
+    assert hub("." + text, add_special_tokens=False).input_ids[1:] == ids
+    assert tail.num_added == len(ids) - len(last.token_ids)
+    assert hub.decode([*ids, *tail.draft_ids.tolist()]) == text + " 1234"
+
+
+def test_a_completion_without_a_clean_boundary_gives_no_draft(tokenizer: HubTokenizer) -> None:
+    last = encode_alone(" The house was empty.", tokenizer)
+    assert len(encode_tail(last, " Then th", "ey left.", tokenizer).draft_ids) == 0

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longctx.statistics import LengthResult, effective_length, trials_needed, wilson
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_is_the_textbook_formula(num: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, num))
+    z, p = 1.959963984540054, right / num
+    centre = (p + z * z / (2 * num)) / (1 + z * z / num)
+    half = z / (1 + z * z / num) * math.sqrt(p * (1 - p) / num + z * z / (4 * num * num))
+    interval = wilson(right, num)
+    assert interval.low == pytest.approx(centre - half, abs=1e-12)
+    assert interval.high == pytest.approx(centre + half, abs=1e-12)
+
+
+def test_wilson_of_the_published_example() -> None:
+    interval = wilson(5, 32)  # a score of 15.6 % from 32 questions
+    assert (round(interval.low, 3), round(interval.high, 3)) == (0.069, 0.318)
+
+
+def results(*counts: tuple[int, int, int]) -> list[LengthResult]:
+    """Lengths 1k, 2k, ... from (right, scored, failed)."""
+    return [LengthResult(1024 * 2**i, *count) for i, count in enumerate(counts)]
+
+
+def test_effective_length_is_the_last_before_the_first_failure() -> None:
+    found = effective_length(results((100, 100, 0), (90, 100, 0), (50, 100, 0), (95, 100, 0)))
+    assert found.value == 2048  # the good 8k does not make up for the bad 4k
+    assert found.low == 1024  # 90 of 100 has a lower end of 82.6 %
+    assert found.high == 2048
+    assert found.first_failed is not None
+    assert found.first_failed.length == 4096
+
+
+def test_few_samples_show_nothing_from_below() -> None:
+    found = effective_length(results((15, 15, 0), (13, 15, 0), (12, 15, 0), (2, 15, 0)))
+    assert (found.low, found.value, found.high) == (None, 2048, 4096)
+
+
+def test_a_length_that_was_not_fully_measured_does_not_pass() -> None:
+    found = effective_length(results((100, 100, 0), (99, 99, 1)))
+    assert (found.value, found.high) == (1024, 1024)
+    assert effective_length(results((0, 0, 5))).value is None
+
+
+def test_all_lengths_pass() -> None:
+    found = effective_length(results((100, 100, 0), (100, 100, 0)))
+    assert (found.low, found.value, found.high, found.first_failed) == (2048, 2048, 2048, None)
+
+
+def test_trials_needed_is_the_first_count_that_can_show_the_threshold() -> None:
+    needed = trials_needed(0.856)
+    assert wilson(needed, needed).low > 0.856
+    assert wilson(needed - 1, needed - 1).low <= 0.856
+
+
+def test_no_results_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no results"):
+        effective_length([])
