@@ -15,7 +15,7 @@ _LEGAL = "write 4096, 4k, 1M, a doubling range 1k..32k, or a list 1k,4k,8k"
 
 def parse_length(text: str) -> int:
     """Tokens that `text` stands for; raises ConfigError."""
-    match = re.fullmatch(r"(\d+)([kKmM]?)", text.strip())
+    match = re.fullmatch(r"([0-9]+)([kKmM]?)", text.strip())
     if not match or int(match[1]) == 0:
         raise ConfigError(f"{text!r} is not a length: {_LEGAL}.")
     return int(match[1]) * _UNITS[match[2].lower()]

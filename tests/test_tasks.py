@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from longctx.errors import ConfigError, UnknownNameError
+from longctx.tasks import parse_task
+
+
+def test_a_spec_names_all_options_and_parses_back() -> None:
+    task = parse_task("niah_single:digits=5")
+    assert task.spec() == "niah_single:digits=5:max_new_tokens=16"
+    assert parse_task(task.spec()) == task
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("niah_singel", "Unknown task 'niah_singel'. Did you mean niah_single"),
+        ("niah_single:digit=5", "Unknown option of niah_single 'digit'. Did you mean digits"),
+        ("niah_single:digits=five", "digits is 'five'"),
+        ("niah_single:digits", "digits is ''"),
+        ("niah_single:digits=0", "must be 1 to 12"),
+        ("niah_single:max_new_tokens=7", "7 digits need at least 8"),
+    ],
+)
+def test_illegal_specs_are_named(spec: str, message: str) -> None:
+    with pytest.raises((ConfigError, UnknownNameError), match=re.escape(message)):
+        parse_task(spec)
+
+
+def test_an_item_states_what_it_asks() -> None:
+    task = parse_task("niah_single:digits=5")
+    for seed in range(50):
+        item = task.item(random.Random(seed))
+        (number,) = item.targets
+        assert re.fullmatch(r"[1-9]\d{4}", number)
+        key = re.fullmatch(r"The special number for (\w+ \w+) is \d+\.", item.needle)
+        assert key is not None
+        assert key[1] in item.question
+        assert item.answer_prefix == item.needle.removesuffix(f" {number}.")
+        assert number not in item.question + item.answer_prefix
+        assert task.score(f" {number}.", item.targets).value == 1.0
+        assert re.search(task.stop, f" {number}.")
+        assert not re.search(task.stop, f" {number}")
+    assert task.item(random.Random(0)) == task.item(random.Random(0))
+    assert task.item(random.Random(0)) != task.item(random.Random(1))
