@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from longctx.errors import ConfigError, LongctxError
 if TYPE_CHECKING:
     from longctx.config import SweepConfig
     from longctx.engine.loading import ModelCard
-    from longctx.sweep.plan import Plan
+    from longctx.records import Sample
 
 _MAX_UNASKED_SECONDS = 3600
 _INTERRUPTED = 130
@@ -92,24 +92,30 @@ def sweep(config_file: Path | None, out: Path | None, dry_run: bool, yes: bool, 
 def _run_sweep(asked: SweepConfig, out: Path | None, dry_run: bool, yes: bool) -> None:
     from longctx.engine.loading import read_card
     from longctx.engine.sources import find_source
+    from longctx.engine.speed import prefill_rate
     from longctx.store import check_identity, read_rows
-    from longctx.sweep.plan import make_plan, resolve
-    from longctx.sweep.run import missing
-    from longctx.terminal import print_plan
+    from longctx.sweep.plan import make_plan, resolve, sample_cost
+    from longctx.sweep.run import missing, samples_digest
+    from longctx.terminal import print_plan, print_todo
 
     card = read_card(find_source(asked.model), asked.trust_remote_code)
     config = resolve(asked, card)
     folder = out or Path("runs") / f"{card.source.name.replace('/', '--')}-{config.digest()}"
     check_identity(folder, {"config": config.to_json()})
     plan = make_plan(config, card)
+    identity = {"config": config.to_json(), "samples": samples_digest(plan.samples)}
+    check_identity(folder, identity)
     todo = missing(plan.samples, read_rows(folder))
-    seconds = print_plan(plan, config, card, folder, len(todo))
+    flops = sample_cost(todo, config.chunk, card.shape).flops
+    rate = prefill_rate(config.dtype, config.device)
+    print_plan(plan, config, card, rate)
+    print_todo(len(todo), len(plan.samples), flops / rate, folder)
     if dry_run:
         return
     if todo:
-        if config.design == "isolated" and seconds > _MAX_UNASKED_SECONDS and not yes:
-            _ask(seconds)
-        _answer_missing(config, card, plan, folder)
+        if config.design == "isolated" and flops / rate > _MAX_UNASKED_SECONDS and not yes:
+            _ask(flops / rate)
+        _answer(todo, config, card, identity, folder, flops)
     _report(folder)
 
 
@@ -122,31 +128,28 @@ def _ask(seconds: float) -> None:
         raise ConfigError("Not started.")
 
 
-def _answer_missing(config: SweepConfig, card: ModelCard, plan: Plan, path: Path) -> None:
+def _answer(
+    todo: Sequence[Sample], config: SweepConfig, card: ModelCard, identity: dict[str, Any], path: Path, flops: int
+) -> None:
+    """Load the model and answer the samples that have no score yet."""
     from longctx import environment
     from longctx.backends.hf import HuggingFaceBackend
-    from longctx.store import RunFolder, read_rows
-    from longctx.sweep.plan import sample_cost
-    from longctx.sweep.run import missing, run_samples
+    from longctx.store import RunFolder
+    from longctx.sweep.run import run_samples
     from longctx.terminal import SweepProgress
 
     backend = HuggingFaceBackend(card, config)
-    identity = {
-        "config": config.to_json(),
-        "model": backend.fingerprint,
-        "tasks": sorted({sample.cell.task for sample in plan.samples}),
-    }
     start = {
         "started": environment.utc_now(),
         "code": environment.code_version(),
         "packages": environment.packages(),
         "hardware": environment.hardware(),
     }
-    with RunFolder(path, identity, start) as folder:
-        todo = missing(plan.samples, read_rows(path))
-        flops = sample_cost(todo, config.chunk, card.shape).flops
-        with SweepProgress(flops, len(todo)) as progress:
-            run_samples(todo, config, card.window, backend, folder, progress.add_row, progress.add_flops)
+    with (
+        RunFolder(path, {**identity, "model": backend.fingerprint}, start) as folder,
+        SweepProgress(flops, len(todo)) as progress,
+    ):
+        run_samples(todo, config, card.window, backend, folder, progress.add_row, progress.add_flops)
 
 
 def _report(folder: Path) -> None:

@@ -90,18 +90,21 @@ def parse_depths(text: str) -> tuple[float, ...]:
 
 
 def _convert(name: str, value: Any) -> Any:
-    """A value from a file or a flag as the field's type."""
-    if name == "lengths":
-        return parse_lengths(str(value)) if not isinstance(value, list) else parse_lengths(",".join(map(str, value)))
-    if name == "depths":
-        return parse_depths(",".join(map(str, map(float, value))) if isinstance(value, list) else str(value))
-    if name == "task":
-        parts = value if isinstance(value, list) else str(value).split(",")
-        return tuple(part.strip() for part in parts)
+    """A value from a file or a flag as the field's type; lists may be lists or text with commas."""
+    if name in ("lengths", "depths", "task"):
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        text = str(value)
+        parsers = {"lengths": parse_lengths, "depths": parse_depths, "task": _parse_tasks}
+        return parsers[name](text)
     wanted = type(getattr(SweepConfig(), name))
     if type(value) is not wanted:
         raise ConfigError(f"{name} is {value!r}; it must be of type {wanted.__name__}.")
     return value
+
+
+def _parse_tasks(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def resolve_config(file: Path | None, flags: Mapping[str, Any]) -> SweepConfig:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,7 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "ggu
 
 
 def utc_now() -> str:
-    from datetime import UTC, datetime
-
+    """The time in ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -72,14 +72,19 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_bytes() -> int:
+    """Physical memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def hardware() -> dict[str, Any]:
+    """Processor, cores, memory, and the GPUs if torch is loaded and sees any."""
     facts: dict[str, Any] = {
         "platform": platform.platform(),
         "cpu": _cpuinfo("model name") or platform.processor(),
         "num_cores": num_cores(),
+        "memory_bytes": memory_bytes(),
     }
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

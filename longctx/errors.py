@@ -28,7 +28,8 @@ class UnknownNameError(ConfigError):
 
     def __init__(self, kind: str, name: str, legal: Iterable[str]) -> None:
         known = sorted(legal)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        longer = [other for other in known if name and other.startswith(name)]
+        near = longer or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
 

@@ -22,4 +22,4 @@ def score_number(text: str, targets: tuple[str, ...]) -> Score:
     if found in targets:
         return Score(1.0, near_miss=False)
     nearest = min(Levenshtein.distance(found, target) for target in targets)
-    return Score(0.0, near_miss=nearest <= 2)
+    return Score(0.0, near_miss=bool(found) and nearest <= 2)

@@ -62,10 +62,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def read_rows(folder: Path) -> list[Row]:
     """The latest row of every sample, in order of first appearance; raises StoreError for a damaged line."""
     path = folder / "rows.jsonl"
-    if not path.exists():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(f"Cannot read {path}: {error}") from error
     rows: dict[str, Row] = {}
-    for number, line in enumerate(_complete_lines(path.read_bytes()), start=1):
+    for number, line in enumerate(_complete_lines(content), start=1):
         try:
             row = Row.from_json(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -42,14 +43,12 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, folder: Path, num_todo: int) -> float:
-    """Print what will be done and what it costs in both designs; returns the estimated seconds."""
-    from longctx.engine.speed import UTILISATION, prefill_rate
-
+def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, rate: float) -> None:
+    """Print what will be done and what it costs in both designs, at `rate` floating-point operations a second."""
     console = _console()
-    rate = prefill_rate(config.dtype, config.device)
     beyond = [length for length in config.lengths if length > card.window]
-    console.print(f"[bold]{card.source.name}[/], {card.window:,} tokens advertised; {config.dtype} on {config.device}")
+    name = escape(card.source.name)
+    console.print(f"[bold]{name}[/], {card.window:,} tokens advertised; {config.dtype} on {config.device}")
     console.print(
         f"lengths {', '.join(map(format_length, config.lengths))}; "
         f"depths {', '.join(f'{depth:.0%}' for depth in config.depths)}; "
@@ -60,30 +59,25 @@ def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, folder: Path, n
     table = Table(box=None, pad_edge=False)
     for heading in ("design", "cells", "samples", "documents", "prompt tokens", "to prefill", "time"):
         table.add_column(heading, justify="left" if heading == "design" else "right", no_wrap=True)
-    seconds, unbuildable = 0.0, []
     for design, cost in plan.costs.items():
-        chosen = design == config.design
-        name = f"{'>' if chosen else ' '} {design}"
+        mark = f"{'>' if design == config.design else ' '} {design}"
         if isinstance(cost, str):
-            table.add_row(name)
-            unbuildable.append(f"{design}: {cost}")
+            console.print(f"{design} cannot be had: {escape(cost)}", style="yellow")
             continue
-        estimate = cost.flops / rate
-        seconds = estimate if chosen else seconds
         counts = (cost.num_cells, cost.num_samples, cost.num_documents, cost.num_prompt_tokens, cost.num_prefill_tokens)
-        table.add_row(
-            name, *(f"{n:,}" for n in counts), f"{cost.flops / 1e15:.3g}", f"about {format_seconds(estimate)}"
-        )
+        table.add_row(mark, *(f"{n:,}" for n in counts), f"~{format_seconds(cost.flops / rate)}")
     console.print(table)
-    for reason in unbuildable:
-        console.print(reason, style="yellow")
     console.print(
         f"KV cache of one prompt at {format_length(max(config.lengths))}: {format_bytes(plan.kv_bytes)}; "
-        f"chunks of {config.chunk} tokens; time at {rate / 1e9:,.0f} GFLOP/s, {UTILISATION:.0%} of this machine's "
-        f"matrix product just now"
+        f"chunks of {config.chunk} tokens; time at {rate / 1e9:,.0f} GFLOP/s, a share of this machine's matrix "
+        f"product just now"
     )
-    console.print(f"{num_todo} of {len(plan.samples)} samples to run, into {folder}")
-    return seconds
+
+
+def print_todo(num_todo: int, num_samples: int, seconds: float, folder: Path) -> None:
+    """Print what of the plan is left to do."""
+    about = f" in about {format_seconds(seconds)}" if num_todo else ""
+    _console().print(f"{num_todo} of {num_samples} samples to run{about}, into {escape(str(folder))}")
 
 
 class SweepProgress:
@@ -154,7 +148,7 @@ def print_summary(summary: Summary, folder: Path) -> None:
     """The table and the verdict that a sweep ends with."""
     console = _console()
     for task in summary.tasks:
-        table = Table(box=None, pad_edge=False, title=task.task.partition(":")[0], title_justify="left")
+        table = Table(box=None, pad_edge=False, title=task.name, title_justify="left")
         table.add_column("depth", justify="right")
         for length in summary.lengths:
             table.add_column(format_length(length) + ("*" if length > summary.window else ""), justify="right")
@@ -165,10 +159,10 @@ def print_summary(summary: Summary, folder: Path) -> None:
         table.add_row("all", *(f"{r.num_right}/{r.num_scored}" for r in task.by_length), style="bold")
         table.add_row("95 %", *("–" if i is None else f"{i.low:.0%}-{i.high:.0%}" for i in intervals), style="dim")
         console.print(table)
-        console.print(f"[bold]{task.verdict.sentence}[/]")
+        console.print(f"[bold]{escape(task.verdict.sentence)}[/]")
         console.print("\n".join([task.verdict.rule, *task.verdict.notes]), style="dim")
     if summary.lengths[-1] > summary.window:
         console.print("* past the advertised window", style="dim")
     if summary.failed:
-        console.print(f"[red]{len(summary.failed)} samples have no score; the same command tries them again.[/]")
-    console.print(f"report: {folder / 'report.html'}")
+        console.print(f"[red]! {len(summary.failed)} samples have no score; the same command tries them again.[/]")
+    console.print(f"report: {escape(str(folder / 'report.html'))}")

@@ -10,9 +10,16 @@ import torch
 from conftest import tiny_llama
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, MistralConfig
+from transformers import (
+    AutoModelForCausalLM,
+    DeepseekV3Config,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GptOssConfig,
+    MistralConfig,
+)
 
-from longctx.engine.attention import causal_attention, choose_attention
+from longctx.engine.attention import attention_to_load, causal_attention, use_ours
 from longctx.errors import ModelError
 
 
@@ -79,7 +86,7 @@ def models() -> dict[str, Any]:
         "initializer_range": 0.2,
         "max_position_embeddings": 512,
     }
-    configs = {
+    configs: dict[str, Any] = {
         "mistral, sliding": MistralConfig(**sizes, sliding_window=24),
         "gemma 3, sliding and full": Gemma3TextConfig(
             **sizes,
@@ -87,12 +94,27 @@ def models() -> dict[str, Any]:
             layer_types=["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"],
         ),
     }
+    del sizes["head_dim"]
+    configs["deepseek v3, latent"] = DeepseekV3Config(
+        **sizes | {"num_key_value_heads": 4},
+        moe_intermediate_size=16,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=4,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        qk_rope_head_dim=8,
+        qk_nope_head_dim=8,
+        v_head_dim=12,
+    )
     torch.manual_seed(1)
     made = {name: AutoModelForCausalLM.from_config(config).eval() for name, config in configs.items()}
     return {**made, "llama": tiny_llama(100)}
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral, sliding", "gemma 3, sliding and full"])
+@pytest.mark.parametrize("name", ["llama", "mistral, sliding", "gemma 3, sliding and full", "deepseek v3, latent"])
 @pytest.mark.parametrize("chunk", [7, 64])
 def test_models_answer_as_with_their_own_attention(name: str, chunk: int) -> None:
     model = models()[name].double()
@@ -119,15 +141,32 @@ def test_padding_is_masked() -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
 
 
+def test_values_may_be_narrower_than_keys() -> None:
+    torch.manual_seed(0)
+    query, key = (torch.randn(1, 4, n, 24, dtype=torch.float64) for n in (5, 40))
+    value = torch.randn(1, 4, 40, 16, dtype=torch.float64)
+    found = causal_attention(query, key, value, 0.3)
+    torch.testing.assert_close(found, reference(query, key, value, 0.3), rtol=0, atol=1e-12)
+
+
 def test_a_softcap_is_never_dropped() -> None:
     config = Gemma2Config(num_hidden_layers=1)
-    assert choose_attention("auto", config, "cpu") == "eager"
+    assert attention_to_load("auto", config) == "eager"
     with pytest.raises(ModelError, match="softcap"):
-        choose_attention("sdpa", config, "cpu")
-    assert choose_attention("flash_attention_2", config, "cuda") == "flash_attention_2"
+        attention_to_load("sdpa", config)
+    assert attention_to_load("flash_attention_2", config) == "flash_attention_2"
 
 
-def test_auto_is_ours_on_a_cpu_only() -> None:
-    config = MistralConfig()
-    assert choose_attention("auto", config, "cpu") == "longctx"
-    assert choose_attention("auto", config, "cuda") is None
+def test_ours_takes_the_place_of_sdpa_and_of_nothing_else() -> None:
+    assert attention_to_load("auto", MistralConfig()) is None
+    model = models()["llama"]
+    use_ours(model, "auto")
+    assert model.config._attn_implementation == "longctx"
+    config = GptOssConfig(
+        num_hidden_layers=1, hidden_size=32, num_attention_heads=4, vocab_size=50, num_local_experts=2
+    )
+    with_sinks = AutoModelForCausalLM.from_config(config)
+    use_ours(with_sinks, "auto")
+    assert with_sinks.config._attn_implementation != "longctx"
+    with pytest.raises(ModelError, match="needs a CPU and a model that runs with sdpa"):
+        use_ours(with_sinks, "longctx")

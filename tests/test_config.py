@@ -45,6 +45,9 @@ def test_an_unknown_key_is_an_error_that_offers_the_near_ones(tmp_path: Path) ->
         ('design = "pakced"', "Did you mean packed"),
         ("depths = [2.0]", "between 0.0 and 1.0"),
         ('depths = "0.5,0.5"', "twice"),
+        ('depths = ["half"]', "not depths"),
+        ("depths = [[1]]", "not depths"),
+        ('lengths = ["10Z"]', "not a length"),
         ("trials =", "Cannot read the config file"),
     ],
 )

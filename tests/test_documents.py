@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from longctx.documents.build import Grid, build_samples
 from longctx.documents.frame import Frame, Trial
-from longctx.documents.isolated import build_isolated, exact_fills
+from longctx.documents.isolated import build_isolated, exact_fill
 from longctx.documents.packed import MAX_SLACK_TOKENS
 from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import HubTokenizer
@@ -22,8 +22,6 @@ Frames = dict[tuple[str, str, Design], Frame]
 Trials = dict[str, list[Trial]]
 TASK = parse_task("niah_single:digits=4")
 KINDS = st.tuples(st.sampled_from(["byte_level", "metaspace"]), st.sampled_from(["chat", "plain"]))
-settings.register_profile("longctx", deadline=None)
-settings.load_profile("longctx")
 
 
 def check_prompt(sample: Sample, hub: Any, frame: Frame) -> None:
@@ -156,7 +154,7 @@ def test_too_many_needles_for_a_length_is_an_error(frames: Frames, trials: Trial
 @given(st.integers(200, 4000))
 def test_fills_are_whole_sentences_of_exactly_the_tokens_asked(bench: Bench, num_tokens: int) -> None:
     haystack = bench.trials["byte_level"][0].haystack
-    count, closers = next(exact_fills(haystack, num_tokens))
+    count, closers = exact_fill(haystack, num_tokens)
     taken = [*range(count), *closers]
     assert len(set(taken)) == len(taken)
     assert sum(int(haystack.starts[i + 1] - haystack.starts[i]) for i in taken) == num_tokens

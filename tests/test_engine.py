@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,9 @@ def samples(frames: dict[tuple[str, str, Design], Frame], trials: dict[str, list
     task = parse_task("niah_single:digits=4")
     grid = Grid((400, 900), (0.0, 0.25, 0.5, 0.75, 1.0), 2)
     made = []
-    for design in ("isolated", "packed"):
-        frame = frames["byte_level", "chat", design]  # type: ignore[index]
+    designs: tuple[Design, ...] = ("isolated", "packed")
+    for design in designs:
+        frame = frames["byte_level", "chat", design]
         made += build_samples(frame, grid, trials["byte_level"], task.item)
     return made
 
@@ -155,11 +158,8 @@ def test_chunk_boundaries_do_matter_in_bfloat16(samples: list[Sample]) -> None:
     model.set_attn_implementation("longctx")
     prompts = [sample.prompt for sample in samples[:8]]
     drafts = {sample.id: sample.draft_ids for sample in samples}
-    one, other = (
-        [answer.target_logprob for answer in make_engine(model, chunk=chunk).answers(prompts, drafts)]
-        for chunk in (64, 48)
-    )
-    assert one != other
+    one, other = (by_id(make_engine(model, chunk=chunk).answers(prompts, drafts)) for chunk in (64, 48))
+    assert any(one[name].target_logprob != other[name].target_logprob for name in one)
 
 
 def test_the_log_probability_is_that_of_teacher_forcing(llama: Any, samples: list[Sample]) -> None:
@@ -241,7 +241,7 @@ def test_a_model_with_sliding_layers_branches_exactly(samples: list[Sample]) -> 
 
 
 class Failing:
-    """A model that raises on the second forward of a chunk that starts at `at` or later."""
+    """A model that raises on what it reads after `at` tokens or more."""
 
     def __init__(self, model: Any, error: Exception, at: int) -> None:
         self._model, self._error, self._at = model, error, at
@@ -290,8 +290,44 @@ def test_a_bug_is_raised_not_answered(llama: Any, samples: list[Sample]) -> None
 
 
 def test_leaving_early_stops_the_workers(llama: Any, samples: list[Sample]) -> None:
+    before = torch.get_num_threads()
     answers = make_engine(llama, num_workers=2).answers([sample.prompt for sample in samples], {})
     next(answers)
-    threads = torch.get_num_threads()
     answers.close()  # type: ignore[attr-defined]
-    assert torch.get_num_threads() >= threads
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("longctx-walk")]
+    assert torch.get_num_threads() == before
+
+
+def test_a_stem_that_fails_fails_all_that_read_on_from_it(llama: Any, samples: list[Sample]) -> None:
+    """Also those in later batches, which would otherwise go on without it."""
+    prompts = [s.prompt for s in samples if s.cell == replace(s.cell, length=900, trial=0) and s in samples[20:]]
+    assert len(prompts) == 5
+    assert len({prompt.num_prefix_tokens for prompt in prompts}) == 1
+    start = prompts[0].num_prefix_tokens // CHUNK * CHUNK
+
+    class FailsOnce(Failing):
+        def __call__(self, **arguments: Any) -> Any:
+            if arguments["past_key_values"].get_seq_length() == start and not self.failed:
+                self.failed = True
+                raise self._error
+            return self._model(**arguments)
+
+        failed = False
+
+    engine = make_engine(FailsOnce(llama, RuntimeError("CUDA error: out of memory"), at=0), batch_tokens=1)
+    answers = list(engine.answers(prompts, {}))
+    assert [answer.status for answer in answers] == ["oom"] * 5
+
+
+def test_a_batch_too_large_for_memory_is_halved(llama: Any, samples: list[Sample]) -> None:
+    prompts = [with_stop(sample.prompt, NEVER) for sample in samples[20:]]
+
+    class SmallMemory(Failing):
+        def __call__(self, **arguments: Any) -> Any:
+            if arguments["input_ids"].shape[0] > 2:
+                raise self._error
+            return self._model(**arguments)
+
+    small = make_engine(SmallMemory(llama, torch.OutOfMemoryError(), at=0)).answers(prompts, {})
+    large = by_id(make_engine(llama).answers(prompts, {}))
+    assert {answer.prompt_id: answer.text for answer in small} == {name: large[name].text for name in large}

@@ -34,11 +34,13 @@ def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            whole = node.module == "longctx"
+            names = [f"longctx.{alias.name}" for alias in node.names] if whole else [str(node.module)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("longctx.")}
+        found |= {name.split(".")[1] for name in names if name.startswith("longctx.")} - {"__version__"}
     return found
 
 
@@ -64,9 +66,8 @@ def test_imports_point_down(path: Path) -> None:
 def loaded_after(code: str) -> set[str]:
     """Names of the modules that are loaded after `code` ran in a new interpreter."""
     script = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
-    return set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(result.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize(

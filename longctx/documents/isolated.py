@@ -7,8 +7,6 @@ their needles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from longctx.documents.frame import Frame, Trial, make_document
@@ -20,6 +18,7 @@ from longctx.records import Cell, Haystack, Item, Sample, TokenIds
 # Fewest filler tokens of a document; with less there is no depth to speak of.
 _MIN_FILLER_TOKENS = 64
 _CLOSER_WINDOW = 128
+_MAX_STEPS_BACK = 16
 _MAX_CORRECTIONS = 4
 
 
@@ -50,7 +49,7 @@ def build_isolated(frame: Frame, trial: Trial, length: int, depth: float, item: 
 def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, num_filler: int) -> Sample:
     """The sample with exactly `num_filler` filler tokens."""
     haystack = trial.haystack
-    count, closers = next(exact_fills(haystack, num_filler))
+    count, closers = exact_fill(haystack, num_filler)
     pieces = [sentence(haystack, index) for index in closers]
     # Token offsets of the gaps between sentences, where a needle may stand.
     gaps = np.concatenate([haystack.starts[: count + 1], haystack.starts[count] + _running_lengths(pieces)])
@@ -79,25 +78,23 @@ def _running_lengths(pieces: list[Piece]) -> np.ndarray[tuple[int], np.dtype[np.
     return np.cumsum([len(piece.token_ids) for piece in pieces], dtype=np.int64)
 
 
-def exact_fills(haystack: Haystack, num_tokens: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Ways to take whole sentences of exactly `num_tokens` tokens together, best first; at least one.
+def exact_fill(haystack: Haystack, num_tokens: int) -> tuple[int, tuple[int, ...]]:
+    """A way to take whole sentences of exactly `num_tokens` tokens together.
 
-    Each is (count, closers): the first `count` sentences in order, then up to two later ones.
+    Returns (count, closers): the first `count` sentences in order, then up to two later ones.
     Raises BudgetError if there is none.
     """
     starts = haystack.starts
     whole = int(np.searchsorted(starts, num_tokens, side="right")) - 1
-    found = False
-    for count in range(whole, max(-1, whole - 16), -1):
+    for count in range(whole, max(-1, whole - _MAX_STEPS_BACK), -1):
         rest = num_tokens - int(starts[count])
-        last = min(haystack.num_sentences, count + _CLOSER_WINDOW)
-        by_length: dict[int, int] = {}
-        for index in range(count, last):
-            by_length.setdefault(int(starts[index + 1] - starts[index]), index)
-        options: list[tuple[int, ...]] = [()] if rest == 0 else [(by_length[rest],)] if rest in by_length else []
-        options += [(i, by_length[rest - n]) for n, i in by_length.items() if by_length.get(rest - n, i) != i]
-        for closers in options:
-            found = True
-            yield count, closers
-    if not found:
-        raise BudgetError(f"No whole sentences of {haystack.name!r} make exactly {num_tokens} tokens.")
+        if rest == 0:
+            return count, ()
+        later = range(count, min(haystack.num_sentences, count + _CLOSER_WINDOW))
+        by_length = {int(starts[index + 1] - starts[index]): index for index in reversed(later)}
+        if rest in by_length:
+            return count, (by_length[rest],)
+        for length, index in by_length.items():
+            if by_length.get(rest - length, index) != index:
+                return count, (index, by_length[rest - length])
+    raise BudgetError(f"No whole sentences of {haystack.name!r} make exactly {num_tokens} tokens.")

@@ -72,6 +72,8 @@ def tokenize_source(name: str, sentences: Iterator[str], tokenizer: Tokenizer, n
                 continue
             texts.append(unit)
             ids.append(encoding.token_ids[start:end])
+            if start == 0 and len(ids) > 1:  # the first of a block was not tokenised beside its neighbour
+                check_join(Piece(texts[-2], ids[-2]), Piece(unit, ids[-1]), tokenizer)
             total += end - start
             unit, start = "", end
     starts = np.cumsum([0, *map(len, ids)], dtype=np.int64)
@@ -82,7 +84,7 @@ def encode_after(left: Piece, text: str, tokenizer: Tokenizer) -> Piece:
     """`text`, which starts with a space, as it is tokenised after `left`; raises SpliceError."""
     encoding = _encode_inside(left.text + text, tokenizer)
     cut = encoding.boundary(len(left.text))
-    if cut is None:
+    if cut is None or not np.array_equal(encoding.token_ids[:cut], left.token_ids):
         raise _merges(left.text, text)
     return Piece(text, encoding.token_ids[cut:])
 

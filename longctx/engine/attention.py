@@ -7,7 +7,7 @@ causal. Two calls of torch's flash kernel give (output, log-sum-exp) each, and t
 
 (Milakov and Gimelshein 2018, arXiv 1805.02867.) transformers' `sdpa` instead builds a mask of chunk x
 context and repeats keys and values for every query head. Layers that do need a mask (sliding, chunked,
-padded) and models with a softcap or sinks go to transformers' own functions.
+padded) go to `sdpa`; models that cannot run with `sdpa` (softcap, sinks) keep transformers' own choice.
 """
 
 from __future__ import annotations
@@ -24,20 +24,34 @@ from longctx.errors import ModelError
 NAME = "longctx"
 
 
-def choose_attention(asked: str, config: Any, device: str) -> str | None:
-    """The attention implementation to load a model with; None leaves the choice to transformers.
+def attention_to_load(asked: str, config: Any) -> str | None:
+    """The implementation to load a model with; None leaves the choice to transformers.
 
-    `auto` takes ours on a CPU. Models with a logit softcap take `eager`: transformers' `sdpa` refuses
-    it or, before 5.23, drops it without a word. Raises ModelError if `asked` cannot be right.
+    Models with a logit softcap take `eager`: transformers' `sdpa` refuses it or, before 5.23, drops it
+    without a word. Raises ModelError if `asked` cannot be right.
     """
     softcap = getattr(config, "attn_logit_softcapping", None)
     if softcap and asked in (NAME, "sdpa"):
         raise ModelError(f"Attention {asked!r} has no logit softcap, which this model needs; use eager.")
-    if asked != "auto":
+    if asked not in ("auto", NAME):
         return asked
-    if softcap:
-        return "eager"
-    return NAME if device == "cpu" else None
+    return "eager" if softcap else None
+
+
+def use_ours(model: Any, asked: str) -> None:
+    """Switch a loaded model to our attention where it takes the place of `sdpa` on a CPU.
+
+    Raises ModelError if it was asked for by name and cannot be had.
+    """
+    possible = (
+        model.device.type == "cpu"
+        and model.config._attn_implementation == "sdpa"
+        and getattr(model, "_supports_attention_backend", False)
+    )
+    if possible and asked in ("auto", NAME):
+        model.set_attn_implementation(NAME)
+    elif asked == NAME:
+        raise ModelError(f"Attention {NAME!r} needs a CPU and a model that runs with sdpa.")
 
 
 def _mask(
@@ -92,9 +106,14 @@ def causal_attention(
 ) -> torch.Tensor:
     """Attention of the last queries of a sequence to all its keys, each to those up to its own.
 
-    Shapes: query (batch, heads, num_queries, head_dim), key and value (batch, kv_heads, num_keys,
-    head_dim) with num_keys >= num_queries and heads a multiple of kv_heads. Returns query's shape.
+    Shapes: query (batch, heads, num_queries, head_dim), key (batch, kv_heads, num_keys, head_dim), value
+    the same with a head size up to that; num_keys >= num_queries and heads a multiple of kv_heads.
+    Returns (batch, heads, num_queries, value's head size).
     """
+    size = value.shape[-1]
+    if size < key.shape[-1]:  # the kernel wants equal sizes; columns of zeros add nothing
+        value = torch.nn.functional.pad(value, (0, key.shape[-1] - size))
+        return causal_attention(query, key, value, scale)[..., :size]
     past = key.shape[2] - query.shape[2]
     if past == 0:
         return _partial(query, key, value, scale, causal=True)[0]
@@ -119,9 +138,8 @@ def _attention(
     """What transformers calls; shapes as in causal_attention, the result with heads after queries."""
     unusual = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if unusual:
-        raise NotImplementedError(f"{type(module).__name__} uses {unusual[0]}, which attention {NAME!r} lacks")
-    same_size = key.shape[-1] == value.shape[-1]
-    if attention_mask is not None or not same_size or query.device.type != "cpu":
+        raise ModelError(f"{type(module).__name__} uses {unusual[0]}, which attention {NAME!r} lacks; use eager.")
+    if attention_mask is not None:
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from longctx.records import Prompt
 
@@ -14,6 +15,13 @@ class Completion:
     text: str
     num_tokens: int
     """Tokens of the text and, if one came, the end-of-text token."""
+
+
+def end_ids(model: Any) -> frozenset[int]:
+    """The end-of-text tokens of a transformers model."""
+    ends = model.generation_config.eos_token_id
+    ends = ends if ends is not None else model.config.eos_token_id
+    return frozenset([ends] if isinstance(ends, int) else ends or [])
 
 
 @dataclass(frozen=True, slots=True)

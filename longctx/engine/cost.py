@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
@@ -20,16 +22,17 @@ class ModelShape:
     """Tokens that each layer can see back; None for all."""
 
     @classmethod
-    def from_config(cls, config: Any) -> ModelShape:
+    def from_config(cls, config: Any, trust_remote_code: bool = False) -> ModelShape:
         """Sizes from a transformers config. The parameters are counted on a model without memory."""
         heads = int(config.num_attention_heads)
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         layers = int(config.num_hidden_layers)
         window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
-        types = getattr(config, "layer_types", None) or ["full_attention"] * layers
+        default = "sliding_attention" if window else "full_attention"  # as transformers' caches take it
+        types = getattr(config, "layer_types", None) or [default] * layers
         windows = tuple(window if "sliding" in kind or "chunked" in kind else None for kind in types)
         kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-        return cls(layers, heads, kv_heads, int(head_dim), _count_matrix_parameters(config), windows)
+        return cls(layers, heads, kv_heads, int(head_dim), _count_matrix_parameters(config, trust_remote_code), windows)
 
     def kv_bytes(self, num_tokens: int, itemsize: int) -> int:
         """Bytes of keys and values after `num_tokens` tokens."""
@@ -58,12 +61,12 @@ def _visible(start: int, stop: int, window: int | None) -> int:
     return up_to(stop) - up_to(start)
 
 
-def _count_matrix_parameters(config: Any) -> int:
+def _count_matrix_parameters(config: Any, trust_remote_code: bool) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     outside = {
         id(p)
         for part in (model.get_input_embeddings(), model.get_output_embeddings())

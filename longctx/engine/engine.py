@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from longctx.engine import kv
-from longctx.engine.completion import Completion, Finisher
+from longctx.engine.completion import Completion, Finisher, end_ids
 from longctx.engine.cost import ModelShape
 from longctx.engine.tree import Branch, Node, build_tree
 from longctx.environment import num_cores
@@ -68,12 +68,14 @@ class _Draft:
     tokens: list[int]
     """The accepted tokens and the greedy one after them."""
     logprob: float | None
+    error: NotFiniteError | None = None
 
 
 def failure_status(error: Exception) -> Status:
     """`oom` for every way in which torch says that memory ran out, else `error`."""
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-    return "oom" if out_of_memory else "error"
+    phrases = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    typed = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return "oom" if typed or any(phrase in str(error) for phrase in phrases) else "error"
 
 
 # What a model may raise on a prompt that it cannot read: each becomes a row, not the end of the run.
@@ -93,14 +95,12 @@ class Engine:
         num_workers: int = 1,
     ) -> None:
         """`chunk` and `batch_tokens` are in tokens; more than one worker is for CPUs."""
-        self._model = model
-        self._shape = shape
-        self._chunk = chunk
-        self._batch_tokens = batch_tokens
-        self._num_workers = num_workers
-        ends = model.generation_config.eos_token_id
-        ends = ends if ends is not None else model.config.eos_token_id
-        self._finisher = Finisher(decode, frozenset([ends] if isinstance(ends, int) else ends or []))
+        self.model = model
+        self.shape = shape
+        self.chunk = chunk
+        self.batch_tokens = batch_tokens
+        self.num_workers = num_workers
+        self.finisher = Finisher(decode, end_ids(model))
 
     def answers(
         self,
@@ -114,11 +114,11 @@ class Engine:
         model fails on is answered with that status.
         """
         before = torch.get_num_threads()
-        if self._num_workers > 1:
-            torch.set_num_threads(max(1, num_cores() // self._num_workers))
+        if self.num_workers > 1:
+            torch.set_num_threads(max(1, num_cores() // self.num_workers))
         run = _Run(self, drafts)
         try:
-            for event in run.events(build_tree(prompts, self._chunk)):
+            for event in run.events(build_tree(prompts, self.chunk)):
                 if isinstance(event, Answer):
                     yield event
                 else:
@@ -130,8 +130,8 @@ class Engine:
     @torch.inference_mode()
     def forward(self, ids: torch.Tensor, cache: kv.Cache, keep: int = 1) -> torch.Tensor:
         """Logits (batch, keep, vocabulary) of the last `keep` tokens of ids (batch, num_tokens); extends the cache."""
-        output = self._model(
-            input_ids=ids.to(self._model.device), past_key_values=cache, use_cache=True, logits_to_keep=keep
+        output = self.model(
+            input_ids=ids.to(self.model.device), past_key_values=cache, use_cache=True, logits_to_keep=keep
         )
         logits: torch.Tensor = output.logits
         return logits
@@ -149,15 +149,15 @@ class _Run:
         self._engine = engine
         self._drafts = drafts
         self._events: queue.SimpleQueue[Answer | _Progress | _Finished] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(engine._num_workers, thread_name_prefix="longctx-walk")
-        self._idle = threading.Semaphore(engine._num_workers)
+        self._pool = ThreadPoolExecutor(engine.num_workers, thread_name_prefix="longctx-walk")
+        self._idle = threading.Semaphore(engine.num_workers)
         self._num_jobs = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
     def events(self, root: Node) -> Iterator[Answer | _Progress]:
         """All answers, with progress in between; raises what a worker raised."""
-        self._try_fork(root, kv.new_cache(self._engine._model.config))
+        self._try_fork(root, kv.new_cache(self._engine.model.config))
         while True:
             event = self._events.get()
             if not isinstance(event, _Finished):
@@ -225,7 +225,7 @@ class _Run:
         self._done(start, start + len(ids))
 
     def _done(self, start: int, stop: int) -> None:
-        self._events.put(_Progress(self._engine._shape.prefill_flops(start, stop)))
+        self._events.put(_Progress(self._engine.shape.prefill_flops(start, stop)))
 
     def _fail(self, prompts: list[Prompt], error: Exception, meter: _Meter) -> None:
         reason = f"{type(error).__name__}: {error}"
@@ -239,45 +239,59 @@ class _Run:
     def _answer_branch(self, branch: Branch, start: int, cache: kv.Cache, meter: _Meter) -> None:
         """Answer the branch's prompts in batches; `cache` holds its first `start` tokens and is left as it is."""
         prefix = kv.branch(cache)
+        try:
+            self._prefill(branch.stem_ids, prefix, start, meter)
+        except _FAILURES as error:
+            self._fail(branch.prompts, error, meter)
+            return
         length = start + len(branch.stem_ids)
         longest = max(len(prompt.tail_ids) + len(self._draft_ids(prompt)) for prompt in branch.prompts)
-        size = max(1, self._engine._batch_tokens // (length + longest))
+        size = max(1, self._engine.batch_tokens // (length + longest))
         for first in range(0, len(branch.prompts), size):
-            batch = branch.prompts[first : first + size]
-            answered = 0
-            try:
-                if first == 0:
-                    self._prefill(branch.stem_ids, prefix, start, meter)
-                for answer in self._answer_batch(batch, length, prefix, meter):
-                    self._events.put(answer)
-                    answered += 1
-            except _FAILURES as error:
-                self._fail(batch[answered:], error, meter)
+            self._answer_batch(branch.prompts[first : first + size], length, prefix, meter)
 
     def _draft_ids(self, prompt: Prompt) -> TokenIds:
         return self._drafts.get(prompt.id, prompt.tail_ids[:0])
 
-    def _answer_batch(self, batch: list[Prompt], length: int, prefix: kv.Cache, meter: _Meter) -> Iterator[Answer]:
-        """Answers of prompts that go on from the same prefix of `length` tokens."""
-        checked = self._check_drafts(batch, prefix)
-        for prompt, draft in zip(batch, checked, strict=True):
+    def _answer_batch(self, batch: list[Prompt], length: int, prefix: kv.Cache, meter: _Meter) -> None:
+        """Answer prompts with the same prefix of `length` tokens, in halves if memory is too small for all."""
+        try:
+            drafts = self._check_drafts(batch, prefix)
+        except _FAILURES as error:
+            if failure_status(error) == "oom" and len(batch) > 1:
+                half = len(batch) // 2
+                self._answer_batch(batch[:half], length, prefix, meter)
+                self._answer_batch(batch[half:], length, prefix, meter)
+            else:
+                self._fail(batch, error, meter)
+            return
+        for prompt, draft in zip(batch, drafts, strict=True):
             self._done(length, prompt.num_tokens)
-            num_tail_tokens = len(prompt.tail_ids)
-            completion = self._engine._finisher.finish(draft.tokens, prompt)
-            if completion is None:
-                num_tail_tokens *= 2  # read again, by itself, to go on from the first differing token
-                completion = self._decode(prompt, draft.tokens, prefix)
-            num_prefix_tokens, seconds = meter.charge()
-            yield Answer(
-                prompt_id=prompt.id,
-                status="ok",
-                text=completion.text,
-                num_completion_tokens=completion.num_tokens,
-                num_prefilled_tokens=num_prefix_tokens + num_tail_tokens,
-                num_prefilled_prefix_tokens=num_prefix_tokens,
-                target_logprob=draft.logprob,
-                seconds=seconds,
-            )
+            try:
+                self._events.put(self._answer(prompt, draft, prefix, meter))
+            except _FAILURES as error:
+                self._fail([prompt], error, meter)
+
+    def _answer(self, prompt: Prompt, draft: _Draft, prefix: kv.Cache, meter: _Meter) -> Answer:
+        """The answer of one prompt of a batch, decoded from where its draft went wrong."""
+        if draft.error is not None:
+            raise draft.error
+        num_tail_tokens = len(prompt.tail_ids)
+        completion = self._engine.finisher.finish(draft.tokens, prompt)
+        if completion is None:
+            num_tail_tokens *= 2  # read again, by itself, to go on from the first differing token
+            completion = self._decode(prompt, draft.tokens, prefix)
+        num_prefix_tokens, seconds = meter.charge()
+        return Answer(
+            prompt_id=prompt.id,
+            status="ok",
+            text=completion.text,
+            num_completion_tokens=completion.num_tokens,
+            num_prefilled_tokens=num_prefix_tokens + num_tail_tokens,
+            num_prefilled_prefix_tokens=num_prefix_tokens,
+            target_logprob=draft.logprob,
+            seconds=seconds,
+        )
 
     def _check_drafts(self, batch: list[Prompt], prefix: kv.Cache) -> list[_Draft]:
         """One forward over all tails with their drafts.
@@ -303,8 +317,11 @@ class _Run:
         while True:
             if self._stop.is_set():
                 raise _Stopped
-            tokens = [*tokens, *_check_draft(self._engine.forward(step, cache)[0], []).tokens]
-            completion = self._engine._finisher.finish(tokens, prompt)
+            greedy = _check_draft(self._engine.forward(step, cache)[0], [])
+            if greedy.error is not None:
+                raise greedy.error
+            tokens = [*tokens, *greedy.tokens]
+            completion = self._engine.finisher.finish(tokens, prompt)
             if completion is not None:
                 return completion
             step = torch.tensor([tokens[-1:]])
@@ -313,11 +330,11 @@ class _Run:
 def _check_draft(logits: torch.Tensor, draft: list[int]) -> _Draft:
     """Compare a draft with greedy decoding.
 
-    `logits` (num_draft + 1, vocabulary) predict each draft token and the one after. Raises NotFiniteError.
+    `logits` (num_draft + 1, vocabulary) predict each draft token and the one after.
     """
     logits = logits.float()
     if not bool(torch.isfinite(logits).all()):
-        raise NotFiniteError("the model's logits are not finite")
+        return _Draft([], None, NotFiniteError("the model's logits are not finite"))
     greedy: list[int] = logits.argmax(-1).tolist()
     accepted = 0
     while accepted < len(draft) and draft[accepted] == greedy[accepted]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
-from longctx.engine.sources import cache_folder, file_digest
+from longctx.engine.cache import file_digest
 from longctx.errors import ModelError
-from longctx.store import write_atomically
 
 
 def check_safetensors(path: Path) -> None:
@@ -56,20 +54,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def weights_digest(files: list[Path]) -> str:
-    """SHA-256 over the files' digests. Each is kept in the cache folder, by path, size and time of change."""
+    """SHA-256 over the files' digests, sixteen hex digits of it."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(_cached_digest(file).encode())
+        digest.update(file_digest(file).encode())
     return digest.hexdigest()[:16]
-
-
-def _cached_digest(file: Path) -> str:
-    stat = file.stat()
-    key = hashlib.sha256(f"{os.path.realpath(file)}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()
-    kept = cache_folder() / "digests" / key
-    if kept.exists():
-        return kept.read_text(encoding="ascii")
-    found = file_digest(file)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, found.encode("ascii"))
-    return found

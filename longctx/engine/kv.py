@@ -2,34 +2,66 @@
 
 For now the cache is transformers' DynamicCache with one change: its full-attention layers write
 into buffers with room to spare, where transformers copies all keys and values for every chunk and
-every decoded token. A branch shares its origin's buffer until it is extended itself, and then
-copies it: the origin goes on in place, unharmed. Sliding layers are transformers' own. They make
-new tensors on every update, so a branch of them is a copy of the layer object; they could not be cropped.
+every decoded token. Branches share a buffer; the first to be extended goes on in it, and the others
+copy what is theirs when their turn comes. Sliding layers are transformers' own: they make new tensors
+on every update, so a branch of them is a copy of the layer object. (They could not be cropped.)
 """
 
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any, TypeAlias
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from longctx.errors import ModelError
 
 Cache: TypeAlias = DynamicCache
 
-# Room that an extended buffer gets beyond what it needs: an eighth of it, and a few answers' worth of tokens.
+# Room that a new buffer gets beyond what it needs: an eighth of it, and a few answers' worth of tokens.
 _SPARE_SHARE = 8
 _SPARE_TOKENS = 64
 
 
+class _Buffer:
+    """Keys and values with room to spare, (batch, kv_heads, room, head_dim).
+
+    0 ........ length of a branch ........ taken ........ room
+      its own, never written again  another's      free
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, num_tokens: int) -> None:
+        """A copy of `keys` and `values` with room for at least `num_tokens` tokens."""
+        self._taken = keys.shape[2]
+        self._lock = threading.Lock()  # branches are extended by different workers
+        self._room = num_tokens + num_tokens // _SPARE_SHARE + _SPARE_TOKENS
+        self.states = tuple(self._copy(states) for states in (keys, values))
+
+    def _copy(self, states: torch.Tensor) -> torch.Tensor:
+        batch, heads, past, size = states.shape
+        buffer = states.new_empty(batch, heads, self._room, size)
+        buffer[:, :, :past] = states
+        return buffer
+
+    def take(self, start: int, stop: int) -> bool:
+        """Whether the tokens start..stop are free; they then belong to the caller."""
+        with self._lock:
+            free = self._taken == start and stop <= self._room
+            if free:
+                self._taken = stop
+        return free
+
+
 class GrowingLayer(DynamicLayer):  # type: ignore[misc] # transformers is untyped
-    """Keys and values of one full-attention layer, (batch, kv_heads, num_tokens, head_dim) views of larger buffers."""
+    """Keys and values of one full-attention layer, views (batch, kv_heads, num_tokens, head_dim) of a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
-        """None where there is nothing yet, or where the buffers belong to the layer that this is a branch of."""
+        self.is_initialized = False
+        self._buffer: _Buffer | None = None
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Append (batch, kv_heads, new, head_dim) keys and values; returns all of them."""
@@ -39,43 +71,37 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc] # transformers is untype
             self.is_initialized = True
         past = self.keys.shape[2]
         stop = past + key_states.shape[2]
-        if self._buffers is None or self._buffers[0].shape[2] < stop:
-            self._buffers = _extended(self.keys, stop), _extended(self.values, stop)
-        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, past:stop] = new
-        self.keys, self.values = (buffer[:, :, :stop] for buffer in self._buffers)
+        if self._buffer is None or not self._buffer.take(past, stop):
+            self._buffer = _Buffer(self.keys, self.values, stop)
+            self._buffer.take(past, stop)
+        for states, new in zip(self._buffer.states, (key_states, value_states), strict=True):
+            states[:, :, past:stop] = new
+        self.keys, self.values = (states[:, :, :stop] for states in self._buffer.states)
         return self.keys, self.values
 
-    def branch(self) -> GrowingLayer:
-        twin = copy.copy(self)
-        twin._buffers = None
-        return twin
-
     def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)
-        self._buffers = None
-
-
-def _extended(states: torch.Tensor, num_tokens: int) -> torch.Tensor:
-    """A buffer with `states` at its start and room for at least `num_tokens` tokens."""
-    batch, heads, past, size = states.shape
-    room = num_tokens + num_tokens // _SPARE_SHARE + _SPARE_TOKENS
-    buffer = states.new_empty(batch, heads, room, size)
-    buffer[:, :, :past] = states
-    return buffer
+        """Make `repeats` rows of one; they share memory until they are extended. Raises ValueError for more rows."""
+        if self.keys.shape[0] != 1:
+            raise ValueError(f"{self.keys.shape[0]} rows cannot be fanned out; one can")
+        self.keys, self.values = (states.expand(repeats, -1, -1, -1) for states in (self.keys, self.values))
+        self._buffer = None
 
 
 def new_cache(config: Any) -> Cache:
-    """An empty cache for a model of this config."""
+    """An empty cache for a model of this config; raises ModelError for layers that cannot be branched."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    for layer in cache.layers:
+        # Mamba, linear attention and indexed layers keep a state that is updated in place.
+        if type(layer) not in (GrowingLayer, DynamicSlidingWindowLayer) and type(layer).__name__ != "DummyLayer":
+            raise ModelError(f"Models with a cache of {type(layer).__name__} cannot be measured yet.")
     return cache
 
 
 def branch(cache: Cache) -> Cache:
     """A cache with the same content; extending it leaves `cache` as it is, and the other way round."""
     twin = copy.copy(cache)
-    twin.layers = [_branch_layer(layer) for layer in cache.layers]
+    twin.layers = [copy.copy(layer) for layer in cache.layers]
     return twin
 
 
@@ -84,19 +110,4 @@ def fan_out(cache: Cache, num_rows: int) -> Cache:
     twin = branch(cache)
     if num_rows > 1:
         twin.batch_repeat_interleave(num_rows)
-    return twin
-
-
-def _branch_layer(layer: Any) -> Any:
-    """Layers with a state that is updated in place (Mamba, linear attention) are copied with it."""
-    if isinstance(layer, GrowingLayer):
-        return layer.branch()
-    twin = copy.copy(layer)
-    for name, value in vars(layer).items():
-        if name in ("keys", "values"):
-            continue
-        if torch.is_tensor(value):
-            setattr(twin, name, value.clone())
-        elif isinstance(value, dict):
-            setattr(twin, name, {key: v.clone() if torch.is_tensor(v) else v for key, v in value.items()})
     return twin

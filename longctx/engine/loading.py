@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from longctx.documents.tokenizer import HubTokenizer
+from longctx.engine.cache import file_digest
 from longctx.engine.cost import ModelShape
 from longctx.engine.files import weight_files, weights_digest
-from longctx.engine.sources import ModelSource, file_digest, prepare
+from longctx.engine.sources import ModelSource, prepare
 from longctx.environment import cpu_flags
 from longctx.errors import ModelError
 
@@ -39,7 +40,7 @@ def _as_model_error(source: ModelSource) -> Iterator[None]:
     try:
         with _quiet_transformers():
             yield
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"Cannot load {source.name} from {source.path}: {reason}") from error
 
@@ -65,11 +66,12 @@ def read_card(source: ModelSource, trust_remote_code: bool = False) -> ModelCard
         arguments = {**source.arguments, "trust_remote_code": trust_remote_code}
         config = AutoConfig.from_pretrained(source.path, **arguments)
         tokenizer = AutoTokenizer.from_pretrained(source.path, **arguments)
-    text_config = config.get_text_config(decoder=True)
+        text_config = config.get_text_config(decoder=True)
+        shape = ModelShape.from_config(text_config, trust_remote_code)
     window = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
     if not isinstance(window, int):
         raise ModelError(f"{source.name} advertises no window: its config has no max_position_embeddings.")
-    return ModelCard(source, text_config, HubTokenizer(tokenizer), window, ModelShape.from_config(text_config))
+    return ModelCard(source, text_config, HubTokenizer(tokenizer), window, shape)
 
 
 def choose_dtype(asked: str, device: str) -> str:
@@ -109,23 +111,32 @@ def load_model(
     """The model on its device. A GGUF file is converted first. Raises ModelError for damaged or unusable files."""
     import torch
 
-    from longctx.engine.attention import choose_attention
+    from longctx.engine import kv
+    from longctx.engine.attention import attention_to_load, use_ours
 
+    _refuse_rope(card)
     source = prepare(card.source)
-    chosen = choose_attention(attention, card.config, device)
     with _as_model_error(source):
         from transformers import AutoModelForCausalLM
 
         folder = Path(source.path) if os.path.isdir(source.path) else _download(source)
         files = weight_files(folder)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation=chosen,
+            attn_implementation=attention_to_load(attention, card.config),
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
-    model = model.to(device).eval()
+        model = model.to(device).eval()
+    for kind in ("missing_keys", "mismatched_keys"):
+        if info.get(kind):
+            raise ModelError(
+                f"{folder} does not hold the whole model: {kind.replace('_', ' ')} {sorted(info[kind])[:3]}."
+            )
+    use_ours(model, attention)
+    kv.new_cache(model.config)  # refuses now what could not be branched later
     fingerprint = {
         "name": card.source.name,
         "weights": weights_digest(files),
@@ -138,6 +149,18 @@ def load_model(
         "attention": model.config._attn_implementation,
     }
     return LoadedModel(model, fingerprint)
+
+
+def _refuse_rope(card: ModelCard) -> None:
+    """Raise ModelError for position encodings that depend on how far a prompt has been read.
+
+    Their frequencies are chosen from a chunk's largest position, so reading in chunks is wrong, in
+    transformers' own chunked prefill too.
+    """
+    parameters = getattr(card.config, "rope_parameters", None) or getattr(card.config, "rope_scaling", None) or {}
+    kinds = [value.get("rope_type") for value in (parameters, *parameters.values()) if isinstance(value, dict)]
+    if bad := sorted({kind for kind in kinds if kind in ("longrope", "dynamic")}):
+        raise ModelError(f"{card.source.name} uses {bad[0]} RoPE, which cannot be read in chunks yet.")
 
 
 def _download(source: ModelSource) -> Path:

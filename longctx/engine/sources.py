@@ -6,15 +6,16 @@ A GGUF file is turned into safetensors once, in a cache folder, so that later st
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longctx.engine.cache import cache_folder, file_digest
 from longctx.errors import ModelError, UnknownNameError
 
 # Part of the cache key: raise it when the conversion changes.
@@ -51,13 +52,6 @@ class ModelSource:
         return {"gguf_file": self.gguf_file} if self.gguf_file else {}
 
 
-def cache_folder() -> Path:
-    """$LONGCTX_CACHE, or the platform's cache folder for longctx."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("LONGCTX_CACHE") or user_cache_path("longctx"))
-
-
 def find_source(name: str) -> ModelSource:
     """Where the model `name` is, without reading it; raises ModelError or UnknownNameError."""
     if name in PACKAGED:
@@ -89,12 +83,6 @@ def _find_packaged(name: str) -> ModelSource:
     return ModelSource(name, str(files[0].parent), files[0].name)
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def converted_folder(source: ModelSource) -> Path:
     """The cache folder of a GGUF source; it exists once the file was converted."""
     if source.gguf_file is None:
@@ -112,12 +100,14 @@ def prepare(source: ModelSource) -> ModelSource:
         return source
     folder = converted_folder(source)
     if not folder.exists():
+        print(f"Converting {source.gguf_file} to safetensors, once, into {folder}", file=sys.stderr)
         _convert(source, folder)
     return ModelSource(source.name, str(folder))
 
 
 def _convert(source: ModelSource, folder: Path) -> None:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     unfinished: Path | None = None
@@ -133,7 +123,7 @@ def _convert(source: ModelSource, folder: Path) -> None:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         os.replace(unfinished, folder)
-    except (OSError, ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
         if not folder.exists():  # another process may have finished first
             raise ModelError(f"Cannot convert {source.gguf_file} into {folder.parent}: {error}") from error
     finally:

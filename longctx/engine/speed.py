@@ -8,13 +8,13 @@ import torch
 
 # Share of the plain matrix product's rate that a whole prefill reaches; the rest goes to attention's
 # smaller products, to norms and activations, and to decoding the wrong answers.
-UTILISATION = 0.5
+_UTILISATION = 0.5
 _SIZE = 1024
 _MIN_SECONDS = 0.2
 
 
 def prefill_rate(dtype: str, device: str) -> float:
-    """Floating-point operations a second to expect: a measured matrix product times UTILISATION."""
+    """Floating-point operations a second to expect: a measured matrix product times _UTILISATION."""
     left, right = (torch.randn(_SIZE, _SIZE, dtype=getattr(torch, dtype), device=device) for _ in range(2))
 
     def run(times: int) -> float:
@@ -29,4 +29,4 @@ def prefill_rate(dtype: str, device: str) -> float:
         start = time.perf_counter()
         run(times)
         seconds = time.perf_counter() - start
-    return UTILISATION * times * 2 * _SIZE**3 / seconds
+    return _UTILISATION * times * 2 * _SIZE**3 / seconds

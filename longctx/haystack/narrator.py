@@ -169,7 +169,7 @@ _SHAPES: list[Callable[[_Voice], str]] = [
     _exchange,
     _belief,
 ]
-_WEIGHTS = [2.0, 1.5, 2.0, 2.0, 1.5, 0.7, 0.7, 0.7, 1.5, 1.5, 1.2, 1.5, 1.0]
+_WEIGHTS = [2.0, 2.0, 2.0, 2.0, 1.5, 0.25, 0.25, 0.3, 1.0, 1.5, 1.2, 2.0, 0.5]
 
 
 def narrate(seed: int) -> Iterator[str]:

@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -40,11 +36,10 @@ def ink(accuracy: float) -> str:
 
 def write_pictures(summary: Summary, folder: Path) -> None:
     """Write heatmap.png and heatmap.svg; the same summary gives the same bytes."""
-    with plt.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE):
         figure = draw(summary)
         figure.savefig(folder / "heatmap.png", dpi=200, metadata={"Software": None})
         figure.savefig(folder / "heatmap.svg", metadata={"Date": None})
-        plt.close(figure)
 
 
 def draw(summary: Summary) -> Figure:
@@ -53,14 +48,9 @@ def draw(summary: Summary) -> Figure:
     columns = len(summary.lengths)
     width = max(5.6, 1.6 + 0.85 * columns)
     height = 2.6 + 0.42 * len(summary.depths)
-    figure, axes = plt.subplots(
-        2,
-        len(tasks),
-        squeeze=False,
-        figsize=(width * len(tasks), height + 1.0),
-        height_ratios=[1.3, 0.42 * len(summary.depths)],
-        layout="constrained",
-    )
+    figure = Figure(figsize=(width * len(tasks), height + 1.0), layout="constrained")
+    ratios = [1.3, 0.42 * len(summary.depths)]
+    axes = figure.subplots(2, len(tasks), squeeze=False, height_ratios=ratios)
     for index, task in enumerate(tasks):
         _draw_curve(axes[0][index], summary, task)
         _draw_cells(axes[1][index], summary, task)
@@ -97,7 +87,7 @@ def _draw_curve(axes: Axes, summary: Summary, task: TaskSummary) -> None:
     axes.set(xlim=(-0.5, len(summary.lengths) - 0.5), ylim=(-0.05, 1.05), ylabel="accuracy")
     axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     axes.set_xticks([])
-    axes.set_title(task.task.partition(":")[0], fontsize=9, loc="left", color=_GREY)
+    axes.set_title(task.name, fontsize=9, loc="left", color=_GREY)
     axes.spines[["top", "right"]].set_visible(False)
     _mark_window(axes, summary, labelled=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from longctx.errors import StoreError
 from longctx.lengths import format_length
 from longctx.report.heatmap import colour, ink, write_pictures
 from longctx.report.summary import Summary, summarise
@@ -33,8 +34,8 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"length": format_length, "colour": colour, "ink": ink, "markdown": _markdown}
-    environment.filters |= {"count": lambda value: f"{value:,}", "percent": lambda value: f"{value:.0%}"}
+    environment.filters |= {"tokens": format_length, "colour": colour, "ink": ink, "markdown": _markdown}
+    environment.filters |= {"thousands": lambda value: f"{value:,}", "percent": lambda value: f"{value:.0%}"}
     return environment
 
 
@@ -66,17 +67,22 @@ def _values(summary: Summary) -> dict[str, Any]:
 
 
 def render_html(summary: Summary) -> str:
+    """The page: one file that needs nothing else."""
     return _environment(autoescape=True).get_template("report.html.j2").render(_values(summary))
 
 
 def render_markdown(summary: Summary) -> str:
+    """The same as Markdown; it shows heatmap.png."""
     return _environment(autoescape=False).get_template("report.md.j2").render(_values(summary))
 
 
 def write_report(folder: Path) -> Summary:
     """Draw the report of a run folder into it, from its rows and manifest alone; raises StoreError."""
     summary = summarise(read_manifest(folder), read_rows(folder))
-    write_pictures(summary, folder)
-    write_atomically(folder / "report.html", render_html(summary).encode())
-    write_atomically(folder / "report.md", render_markdown(summary).encode())
+    try:
+        write_pictures(summary, folder)
+        write_atomically(folder / "report.html", render_html(summary).encode())
+        write_atomically(folder / "report.md", render_markdown(summary).encode())
+    except OSError as error:
+        raise StoreError(f"Cannot write the report into {folder}: {error}. The rows are not touched.") from error
     return summary

@@ -37,9 +37,9 @@ class CellResult:
 
     @property
     def label(self) -> str:
-        """What stands in the cell: right of scored, or why there is no score."""
+        """What stands in the cell: right of scored, with ! if others failed; or why there is no score."""
         if self.num_scored:
-            return f"{self.num_right}/{self.num_scored}" + ("*" if self.failures else "")
+            return f"{self.num_right}/{self.num_scored}" + ("!" if self.failures else "")
         return self.failures[0] if self.failures else "not run"
 
     @property
@@ -61,9 +61,14 @@ class CellResult:
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
     task: str
+    """With all its options."""
     cells: tuple[CellResult, ...]
     by_length: tuple[LengthResult, ...]
     verdict: Verdict
+
+    @property
+    def name(self) -> str:
+        return self.task.partition(":")[0]
 
     def cell(self, length: int, depth: float) -> CellResult:
         return next(cell for cell in self.cells if (cell.length, cell.depth) == (length, depth))
@@ -96,7 +101,7 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
     model, window = manifest["model"]["name"], int(manifest["model"]["window"])
     tasks = tuple(
         _summarise_task(task, model, window, config, [row for row in rows if row.task == task])
-        for task in manifest["tasks"]
+        for task in config["task"]
     )
     return Summary(
         model=model,

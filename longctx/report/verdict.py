@@ -28,14 +28,15 @@ def judge(model: str, window: int, task: str, design: str, results: Sequence[Len
         length = f"is {found.value:,} tokens"
     sentence = (
         f"{model} advertises {window:,} tokens; its effective length on {task} ({design}) {length} "
-        f"(95 % interval: {_interval(found, shortest, longest)})."
+        f"(95 % interval, length by length: {_interval(found, shortest, longest)})."
     )
     if found.first_failed is not None:
         sentence += f" {_at_failure(found.first_failed)}"
     rule = (
         f"Rule: the longest tested length at which, and at every shorter one, accuracy is at least "
-        f"{found.threshold:.1%} (RULER's threshold). The interval applies the same rule to the ends of each "
-        f"length's 95 % Wilson interval. A length with an unscored sample does not pass."
+        f"{found.threshold:.1%} (RULER's threshold). Its interval applies the same rule to the ends of each length's "
+        f"95 % Wilson interval, which takes samples as independent, though those of a trial share their filler. "
+        f"A length with an unscored sample does not pass."
     )
     return Verdict(sentence, rule, tuple(_notes(found, results)), found)
 

@@ -9,9 +9,9 @@ from typing import get_args
 
 from longctx.config import SweepConfig
 from longctx.documents.build import Grid, build_samples, load_trial
-from longctx.documents.frame import Frame
+from longctx.documents.frame import Frame, Trial
 from longctx.documents.template import choose_template
-from longctx.engine.cost import ModelShape
+from longctx.engine.cost import ITEM_BYTES, ModelShape
 from longctx.engine.loading import ModelCard, choose_device, choose_dtype
 from longctx.engine.tree import build_tree, tree_work
 from longctx.errors import BudgetError, ConfigError
@@ -19,7 +19,6 @@ from longctx.lengths import doubling, format_length
 from longctx.records import Design, Sample
 from longctx.tasks import parse_task
 
-ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _CHUNKS = {"cpu": 256, "cuda": 4096}
 _MIN_CHUNK = 64
 # A packed trial reads the end of a length's last chunk twice; together at most this share of its document.
@@ -41,8 +40,9 @@ def resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:
             f"{card.source.name} advertises; to measure it there all the same, add --beyond-window."
         )
     device = choose_device(config.device)
-    resolved = dataclasses.replace(
+    return dataclasses.replace(
         config,
+        task=tuple(parse_task(task).spec() for task in config.task),
         lengths=lengths,
         beyond_window=bool(beyond),
         device=device,
@@ -50,9 +50,6 @@ def resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:
         template=choose_template(config.template, "", card.tokenizer).kind,
         chunk=config.chunk or choose_chunk(device, config.design, lengths),
     )
-    for task in config.task:
-        parse_task(task)
-    return resolved
 
 
 def choose_chunk(device: str, design: str, lengths: Sequence[int]) -> int:
@@ -63,7 +60,15 @@ def choose_chunk(device: str, design: str, lengths: Sequence[int]) -> int:
     return chunk
 
 
-def make_samples(config: SweepConfig, card: ModelCard) -> list[Sample]:
+def load_trials(config: SweepConfig, card: ModelCard) -> list[Trial]:
+    """The filler of all trials, tokenised; raises BudgetError if the source has too little."""
+    longest = max(config.lengths)
+    return [
+        load_trial(config.haystack, config.seed, number, card.tokenizer, longest) for number in range(config.trials)
+    ]
+
+
+def make_samples(config: SweepConfig, card: ModelCard, trials: Sequence[Trial]) -> list[Sample]:
     """All samples of a resolved config, in the tested model's tokens; raises BudgetError or SpliceError."""
     grid = Grid(config.lengths, config.depths, config.trials)
     samples: list[Sample] = []
@@ -78,7 +83,6 @@ def make_samples(config: SweepConfig, card: ModelCard) -> list[Sample]:
             max_new_tokens=task.max_new_tokens,
             stop=task.stop,
         )
-        trials = [load_trial(frame, config.haystack, number, max(config.lengths)) for number in range(config.trials)]
         samples += build_samples(frame, grid, trials, task.item)
     return samples
 
@@ -124,11 +128,12 @@ def make_plan(config: SweepConfig, card: ModelCard) -> Plan:
     """Build the samples and cost both designs; raises BudgetError if the one asked for cannot be built."""
     costs: dict[Design, Cost | str] = {}
     chosen: list[Sample] = []
+    trials = load_trials(config, card)
     for design in get_args(Design):
         # The other design is costed as it would run by itself: with its own chunk.
         chunk = config.chunk if design == config.design else choose_chunk(config.device, design, config.lengths)
         try:
-            samples = make_samples(dataclasses.replace(config, design=design), card)
+            samples = make_samples(dataclasses.replace(config, design=design), card, trials)
             costs[design] = sample_cost(samples, chunk, card.shape)
         except BudgetError as error:
             if design == config.design:

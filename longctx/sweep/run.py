@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from longctx.backends.base import Backend
@@ -16,6 +17,11 @@ def missing(samples: Sequence[Sample], rows: Iterable[Row]) -> list[Sample]:
     """The samples without a row of status ok: those never run, and those that failed."""
     done = {row.sample_id for row in rows if row.status == "ok"}
     return [sample for sample in samples if sample.id not in done]
+
+
+def samples_digest(samples: Iterable[Sample]) -> str:
+    """Hash of all sample ids: it changes when code, word lists or a template's date make other prompts of a config."""
+    return hashlib.sha256(" ".join(sorted(sample.id for sample in samples)).encode()).hexdigest()[:16]
 
 
 def run_samples(
@@ -47,6 +53,7 @@ def run_samples(
 
 
 def make_row(sample: Sample, config: SweepConfig, window: int, answer: Answer, score: Score | None) -> Row:
+    """The flat row of one answered sample; `window` is the advertised one, in tokens."""
     return Row(
         sample_id=sample.id,
         task=sample.cell.task,

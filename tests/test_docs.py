@@ -1,0 +1,46 @@
+"""What the README says is true."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from longctx.cli import sweep
+from longctx.documents.build import Grid, build_samples
+from longctx.documents.frame import Frame, Trial
+from longctx.records import Design, Item, Score
+from longctx.tasks import parse_task
+from longctx.tasks.base import Task
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 200
+
+
+def test_its_options_exist() -> None:
+    known = {name for parameter in sweep.params for name in parameter.opts}
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--no-deps"}
+    assert used <= known
+
+
+def test_its_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_its_task_can_be_added(frames: dict[tuple[str, str, Design], Frame], trials: dict[str, list[Trial]]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {"dataclass": dataclass, "Task": Task, "Item": Item, "Score": Score, "random": random}
+    exec(code, names)
+    task = parse_task("password:max_new_tokens=8")
+    samples = build_samples(
+        frames["byte_level", "chat", "isolated"], Grid((512,), (0.5,), 1), trials["byte_level"][:1], task.item
+    )
+    assert task.score(f" {samples[0].targets[0]}.\n", samples[0].targets).value == 1.0
+    assert task.score(" teapot", samples[0].targets).value == 0.0

@@ -1,0 +1,38 @@
+"""What is only real on a CUDA device; skipped elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_llama
+
+from longctx.engine.completion import Finisher
+from longctx.engine.cost import ModelShape
+from longctx.engine.engine import Engine
+from longctx.records import Document, Prompt
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+def test_answers_on_the_device_are_those_of_generate_there() -> None:
+    model = tiny_llama(700).to("cuda")
+    rng = np.random.default_rng(0)
+    document = Document("d", rng.integers(2, 700, 2000).astype(np.int32))
+    prompts = []
+    for index, length in enumerate((500, 500, 1300, 2000)):
+        tail = rng.integers(2, 700, 30).astype(np.int32)
+        prompts.append(Prompt(str(index), document.token_ids[:3], document, length, tail, 12, r"(?!)"))
+    wanted = {}
+    finisher = Finisher(lambda ids: " ".join(map(str, ids)), frozenset({1}))
+    for prompt in prompts:
+        ids = torch.from_numpy(prompt.token_ids().astype("int64"))[None].cuda()
+        output = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0
+        )
+        completion = finisher.finish(output[0, ids.shape[1] :].tolist(), prompt)
+        assert completion is not None
+        wanted[prompt.id] = completion.text
+    engine = Engine(model, finisher.decode, ModelShape.from_config(model.config), chunk=256)
+    found = {answer.prompt_id: answer.text for answer in engine.answers(prompts, {})}
+    assert found == wanted
