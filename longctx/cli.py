@@ -91,14 +91,16 @@ def sweep(config_file: Path | None, out: Path | None, dry_run: bool, yes: bool, 
 
 def _run_sweep(asked: SweepConfig, out: Path | None, dry_run: bool, yes: bool) -> None:
     from longctx.engine.loading import read_card
-    from longctx.engine.sources import find_source
+    from longctx.engine.sources import find_source, if_converted, prepare
     from longctx.engine.speed import prefill_rate
     from longctx.store import check_identity, read_rows
     from longctx.sweep.plan import make_plan, resolve, sample_cost
     from longctx.sweep.run import missing, samples_digest
     from longctx.terminal import print_plan, print_todo
 
-    card = read_card(find_source(asked.model), asked.trust_remote_code)
+    source = find_source(asked.model)
+    # A dry run reads no weights, so it converts none.
+    card = read_card(if_converted(source) if dry_run else prepare(source), asked.trust_remote_code)
     config = resolve(asked, card)
     folder = out or Path("runs") / f"{card.source.name.replace('/', '--')}-{config.digest()}"
     check_identity(folder, {"config": config.to_json()})

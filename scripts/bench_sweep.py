@@ -24,7 +24,7 @@ from longctx.config import SweepConfig
 from longctx.engine.completion import Finisher, end_ids
 from longctx.engine.engine import Engine
 from longctx.engine.loading import ModelCard, load_model, read_card
-from longctx.engine.sources import find_source
+from longctx.engine.sources import find_source, prepare
 from longctx.lengths import format_length, parse_lengths
 from longctx.records import Prompt, Sample
 from longctx.store import write_atomically
@@ -133,12 +133,12 @@ def table(results: list[dict[str, Any]]) -> str:
 @click.command()
 @click.option("--model", default=SweepConfig().model, show_default=True)
 @click.option("--packed-lengths", default="512..8k", show_default=True)
-@click.option("--isolated-lengths", default="512..8k", show_default=True)
+@click.option("--isolated-lengths", default="512..4k", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench-sweep.md and bench-sweep.json.")
 def main(model: str, packed_lengths: str, isolated_lengths: str, out: Path | None) -> None:
     """Measure longctx against prompt-by-prompt generate."""
     torch.set_num_threads(1)
-    card = read_card(find_source(model))
+    card = read_card(prepare(find_source(model)))
     results = []
     for design, lengths in (("packed", packed_lengths), ("isolated", isolated_lengths)):
         asked = SweepConfig(model=model, lengths=parse_lengths(lengths), trials=1, design=design, device="cpu")  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from longctx.cli import sweep
@@ -34,9 +33,13 @@ def test_its_links_lead_somewhere() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert not re.search(r"^(> )?[A-Z]+$", README, re.MULTILINE)
+
+
 def test_its_task_can_be_added(frames: dict[tuple[str, str, Design], Frame], trials: dict[str, list[Trial]]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names = {"dataclass": dataclass, "Task": Task, "Item": Item, "Score": Score, "random": random}
+    names = {"Task": Task, "Item": Item, "Score": Score, "random": random, "WORDS": ["plover", "quince", "sorrel"]}
     exec(code, names)
     task = parse_task("password:max_new_tokens=8")
     samples = build_samples(

@@ -13,7 +13,7 @@ from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.cache import file_digest
 from longctx.engine.cost import ModelShape
 from longctx.engine.files import weight_files, weights_digest
-from longctx.engine.sources import ModelSource, prepare
+from longctx.engine.sources import ModelSource
 from longctx.environment import cpu_flags
 from longctx.errors import ModelError
 
@@ -108,14 +108,14 @@ class LoadedModel:
 def load_model(
     card: ModelCard, dtype: str, device: str, attention: str, trust_remote_code: bool = False
 ) -> LoadedModel:
-    """The model on its device. A GGUF file is converted first. Raises ModelError for damaged or unusable files."""
+    """The model on its device. Raises ModelError for files that are damaged, missing, GGUF, or of no use here."""
     import torch
 
     from longctx.engine import kv
     from longctx.engine.attention import attention_to_load, use_ours
 
     _refuse_rope(card)
-    source = prepare(card.source)
+    source = card.source
     with _as_model_error(source):
         from transformers import AutoModelForCausalLM
 

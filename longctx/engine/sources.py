@@ -91,6 +91,13 @@ def converted_folder(source: ModelSource) -> Path:
     return cache_folder() / "models" / f"{source.name}-{digest[:16]}-v{_CONVERSION}"
 
 
+def if_converted(source: ModelSource) -> ModelSource:
+    """The converted model if there is one by now, else the source as it is."""
+    if source.gguf_file is None or not converted_folder(source).exists():
+        return source
+    return ModelSource(source.name, str(converted_folder(source)))
+
+
 def prepare(source: ModelSource) -> ModelSource:
     """The same model as safetensors: a GGUF file is converted, in float32, if it was not yet.
 
@@ -102,7 +109,7 @@ def prepare(source: ModelSource) -> ModelSource:
     if not folder.exists():
         print(f"Converting {source.gguf_file} to safetensors, once, into {folder}", file=sys.stderr)
         _convert(source, folder)
-    return ModelSource(source.name, str(folder))
+    return if_converted(source)
 
 
 def _convert(source: ModelSource, folder: Path) -> None:

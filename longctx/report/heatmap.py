@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,20 @@ def write_pictures(summary: Summary, folder: Path) -> None:
         figure.savefig(folder / "heatmap.svg", metadata={"Date": None})
 
 
+def curve_svg(summary: Summary, task: TaskSummary) -> str:
+    """One task's accuracy by length with intervals, as an <svg> element for a page."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(max(5.6, 1.0 + 0.85 * len(summary.lengths)), 2.4), layout="constrained")
+        axes = figure.subplots()
+        _draw_curve(axes, summary, task)
+        axes.set_xticks(range(len(summary.lengths)), [format_length(length) for length in summary.lengths])
+        axes.set_title("")
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
 def draw(summary: Summary) -> Figure:
     """One column of panels for every task."""
     tasks = summary.tasks
@@ -57,7 +72,7 @@ def draw(summary: Summary) -> Figure:
     title = f"{summary.model}: {summary.window:,} tokens advertised"
     figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
     figure.supxlabel(
-        f"{summary.design} documents · cells: right/scored · bars: 95 % Wilson intervals · longctx",
+        f"{summary.design} documents · cells: right/scored, ! others failed · bars: 95 % Wilson intervals · longctx",
         fontsize=7,
         color=_GREY,
     )
@@ -83,7 +98,7 @@ def _draw_curve(axes: Axes, summary: Summary, task: TaskSummary) -> None:
         )
     threshold = task.verdict.effective.threshold
     axes.axhline(threshold, color=_GREY, lw=0.8, ls=":")
-    axes.text(-0.48, threshold - 0.03, f"{threshold:.1%}", fontsize=7, color=_GREY, va="top")
+    axes.text(-0.48, threshold - 0.03, f"rule: {threshold:.1%}", fontsize=7, color=_GREY, va="top")
     axes.set(xlim=(-0.5, len(summary.lengths) - 0.5), ylim=(-0.05, 1.05), ylabel="accuracy")
     axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     axes.set_xticks([])
@@ -103,6 +118,8 @@ def _draw_cells(axes: Axes, summary: Summary, task: TaskSummary) -> None:
         ylabel="depth of the needle",
     )
     axes.set_xticks(range(len(summary.lengths)), [format_length(length) for length in summary.lengths])
+    for label, length in zip(axes.get_xticklabels(), summary.lengths, strict=True):
+        label.set_color(_ALARM if length > summary.window else _INK)
     axes.set_yticks(range(len(summary.depths)), [f"{depth:.0%}" for depth in summary.depths])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -128,16 +145,19 @@ def _mark_window(axes: Axes, summary: Summary, labelled: bool) -> None:
     if inside == 0:
         return
     axes.axvline(inside - 0.5, color=_ALARM, lw=1.4, ls="--", clip_on=False)
-    if labelled:
-        past = inside < len(summary.lengths)
-        text = f"advertised {format_length(summary.window)}" + (" | past it" if past else "")
+    if not labelled:
+        return
+    notes = [(f"advertised {format_length(summary.window)}", "right", -4)]
+    if inside < len(summary.lengths):
+        notes.append(("past it", "left", 4))
+    for text, side, offset in notes:
         axes.annotate(
             text,
             (inside - 0.5, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(-3, 3),
+            xytext=(offset, 3),
             textcoords="offset points",
-            ha="right",
+            ha=side,
             fontsize=7,
             color=_ALARM,
         )

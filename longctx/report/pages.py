@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from longctx.errors import StoreError
 from longctx.lengths import format_length
-from longctx.report.heatmap import colour, ink, write_pictures
+from longctx.report.heatmap import colour, curve_svg, ink, write_pictures
 from longctx.report.summary import Summary, summarise
 from longctx.store import read_manifest, read_rows, write_atomically
 
@@ -57,6 +58,8 @@ def repeat_command(config: dict[str, Any]) -> str:
 def _values(summary: Summary) -> dict[str, Any]:
     return {
         "summary": summary,
+        # Drawn by us from numbers and lengths alone; no text of a model or a person is in it.
+        "curves": {task.task: markupsafe.Markup(curve_svg(summary, task)) for task in summary.tasks},
         "config": summary.manifest["config"],
         "command": repeat_command(summary.manifest["config"]),
         "starts": summary.manifest["starts"],

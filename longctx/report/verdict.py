@@ -20,16 +20,17 @@ def judge(model: str, window: int, task: str, design: str, results: Sequence[Len
     """The verdict on one task's results, of which there is one for every tested length."""
     found = effective_length(results)
     shortest, longest = min(r.length for r in results), max(r.length for r in results)
-    if found.value is None:
+    if found.value is None and found.first_failed is not None and found.first_failed.num_failed:
+        length = "was not established"
+    elif found.value is None:
         length = f"is under {shortest:,} tokens, the shortest tested"
     elif found.value == longest:
         length = f"is at least {longest:,} tokens, the longest tested"
     else:
         length = f"is {found.value:,} tokens"
-    sentence = (
-        f"{model} advertises {window:,} tokens; its effective length on {task} ({design}) {length} "
-        f"(95 % interval, length by length: {_interval(found, shortest, longest)})."
-    )
+    interval = f" (95 % interval, length by length: {_interval(found, shortest, longest)})"
+    sentence = f"{model} advertises {window:,} tokens; its effective length on {task} ({design}) {length}"
+    sentence += "." if length == "was not established" else f"{interval}."
     if found.first_failed is not None:
         sentence += f" {_at_failure(found.first_failed)}"
     rule = (
