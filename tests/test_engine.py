@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
 from longctx.documents.build import Grid, build_samples
 from longctx.documents.frame import Frame, Trial
+from longctx.engine.attention import NAME as OURS
 from longctx.engine.completion import Finisher
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
@@ -76,7 +77,7 @@ def by_id(answers: Any) -> dict[str, Answer]:
 @pytest.fixture(scope="module")
 def llama() -> Any:
     model = tiny_llama(700)
-    model.set_attn_implementation("longctx")
+    model.set_attn_implementation(OURS)
     return model
 
 
@@ -84,7 +85,7 @@ def llama() -> Any:
 def expected(llama: Any, samples: list[Sample]) -> dict[str, list[int]]:
     llama.set_attn_implementation("eager")
     tokens = {sample.id: generate(llama, sample.prompt) for sample in samples}
-    llama.set_attn_implementation("longctx")
+    llama.set_attn_implementation(OURS)
     return tokens
 
 
@@ -131,7 +132,7 @@ def test_answers_do_not_depend_on_what_is_shared(
         assert alone.text == together[sample.id].text
 
 
-@pytest.mark.parametrize("attention", ["longctx", "sdpa"])
+@pytest.mark.parametrize("attention", [OURS, "sdpa"])
 def test_in_bfloat16_a_reused_prefix_is_bit_identical(samples: list[Sample], attention: str) -> None:
     """The log-probability of the target comes from all of the prompt's logits; one other bit would change it."""
     model = tiny_llama(700).bfloat16()
@@ -155,7 +156,7 @@ def test_in_bfloat16_a_reused_prefix_is_bit_identical(samples: list[Sample], att
 def test_chunk_boundaries_do_matter_in_bfloat16(samples: list[Sample]) -> None:
     """Why chunks start at absolute multiples: with other boundaries the same prompt rounds differently."""
     model = tiny_llama(700).bfloat16()
-    model.set_attn_implementation("longctx")
+    model.set_attn_implementation(OURS)
     prompts = [sample.prompt for sample in samples[:8]]
     drafts = {sample.id: sample.draft_ids for sample in samples}
     one, other = (by_id(make_engine(model, chunk=chunk).answers(prompts, drafts)) for chunk in (64, 48))
@@ -204,9 +205,7 @@ def test_prefilled_tokens_add_up_to_the_work_of_the_tree(llama: Any, samples: li
     answers = list(make_engine(llama, num_workers=2).answers(prompts, {}, flops.append))
     work = tree_work(build_tree(prompts, CHUNK))
     assert sum(answer.num_prefilled_prefix_tokens for answer in answers) == work.num_prefix_tokens
-    # Without a draft every tail is read twice: in the batch, and to go on from it.
-    tails = sum(answer.num_prefilled_tokens - answer.num_prefilled_prefix_tokens for answer in answers)
-    assert work.num_tail_tokens < tails <= 2 * work.num_tail_tokens
+    assert sum(answer.num_prefilled_tokens for answer in answers) == work.num_tokens
     shape = ModelShape.from_config(llama.config)
     assert sum(flops) == sum(shape.prefill_flops(start, stop) for start, stop in work.spans)
 
@@ -228,7 +227,7 @@ def test_a_model_with_sliding_layers_branches_exactly(samples: list[Sample]) -> 
         eos_token_id=1,
     )
     model = AutoModelForCausalLM.from_config(config).eval()
-    model.set_attn_implementation("longctx")
+    model.set_attn_implementation(OURS)
     prompts = [with_stop(sample.prompt, NEVER) for sample in samples[::4]]
     expected = {prompt.id: generate(model, prompt) for prompt in prompts}
     finisher = Finisher(decode_ids, frozenset({1}))

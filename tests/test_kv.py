@@ -76,6 +76,22 @@ def test_a_fan_is_a_batch_over_one_prefix() -> None:
     assert cache.get_seq_length() == 20
 
 
+def test_rows_of_a_fan_go_on_by_themselves() -> None:
+    """Each from where its own tokens end: what stands behind them, of a draft or padding, is written over."""
+    cache = kv.new_cache(LLAMA)
+    extend(cache, [], 20, 0.0)
+    fan = kv.fan_out(cache, 2)
+    new = torch.cat([states(20, 5, 0.25), states(20, 5, 0.5)])
+    for index in range(2):
+        fan.update(new, -new, index)
+    for row, (mark, num_tokens) in enumerate([(0.25, 22), (0.5, 24)]):
+        alone = kv.take_row(fan, row, num_tokens)
+        assert alone is not None
+        extend(alone, [states(0, 20, 0.0), states(20, num_tokens - 20, mark)], 40, 0.75)
+    assert cache.get_seq_length() == 20
+    assert kv.take_row(kv.new_cache(GEMMA), 0, 0) is None
+
+
 def test_layers_that_cannot_be_branched_are_refused() -> None:
     config = JambaConfig(num_hidden_layers=2, attn_layer_period=2, attn_layer_offset=1)
     with pytest.raises(ModelError, match="cannot be measured yet"):

@@ -69,6 +69,8 @@ class _Draft:
     """The accepted tokens and the greedy one after them."""
     logprob: float | None
     error: NotFiniteError | None = None
+    cache: kv.Cache | None = None
+    """Holds the prompt and the accepted tokens; None if they have to be read again to go on."""
 
 
 def failure_status(error: Exception) -> Status:
@@ -279,8 +281,9 @@ class _Run:
         num_tail_tokens = len(prompt.tail_ids)
         completion = self._engine.finisher.finish(draft.tokens, prompt)
         if completion is None:
-            num_tail_tokens *= 2  # read again, by itself, to go on from the first differing token
-            completion = self._decode(prompt, draft.tokens, prefix)
+            if draft.cache is None:
+                num_tail_tokens *= 2  # read again, by itself
+            completion = self._decode(prompt, draft, prefix)
         num_prefix_tokens, seconds = meter.charge()
         return Answer(
             prompt_id=prompt.id,
@@ -302,18 +305,26 @@ class _Run:
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
         keep = width - min(len(prompt.tail_ids) for prompt in batch) + 1
-        logits = self._engine.forward(ids, kv.fan_out(prefix, len(batch)), keep)
+        length, fan = prefix.get_seq_length(), kv.fan_out(prefix, len(batch))
+        logits = self._engine.forward(ids, fan, keep)
         results = []
         for row, prompt in enumerate(batch):
-            draft = self._draft_ids(prompt).tolist()
+            draft_ids = self._draft_ids(prompt).tolist()
             first = len(prompt.tail_ids) - 1 - (width - keep)  # the logits that predict the first new token
-            results.append(_check_draft(logits[row, first : first + len(draft) + 1], draft))
+            draft = _check_draft(logits[row, first : first + len(draft_ids) + 1], draft_ids)
+            if draft.error is None:
+                num_accepted = len(draft.tokens) - 1
+                draft.cache = kv.take_row(fan, row, length + len(prompt.tail_ids) + num_accepted)
+            results.append(draft)
         return results
 
-    def _decode(self, prompt: Prompt, tokens: list[int], prefix: kv.Cache) -> Completion:
-        """The completion that starts with `tokens`, greedily decoded from there on."""
-        cache = kv.branch(prefix)
-        step = torch.tensor([[*prompt.tail_ids.tolist(), *tokens]])
+    def _decode(self, prompt: Prompt, draft: _Draft, prefix: kv.Cache) -> Completion:
+        """The completion that starts with the draft's tokens, greedily decoded from there on."""
+        tokens, cache = draft.tokens, draft.cache
+        step = torch.tensor([tokens[-1:]])
+        if cache is None:
+            cache = kv.branch(prefix)
+            step = torch.tensor([[*prompt.tail_ids.tolist(), *tokens]])
         while True:
             if self._stop.is_set():
                 raise _Stopped

@@ -54,6 +54,13 @@ class _Buffer:
                 self._taken = stop
         return free
 
+    def row(self, index: int, num_tokens: int) -> _Buffer:
+        """One row, whose first `num_tokens` tokens stay; what follows them is written over."""
+        twin = copy.copy(self)
+        twin._lock, twin._taken = threading.Lock(), num_tokens
+        twin.states = tuple(states[index : index + 1] for states in self.states)
+        return twin
+
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc] # transformers is untyped
     """Keys and values of one full-attention layer, views (batch, kv_heads, num_tokens, head_dim) of a buffer."""
@@ -78,6 +85,14 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc] # transformers is untype
             states[:, :, past:stop] = new
         self.keys, self.values = (states[:, :, :stop] for states in self._buffer.states)
         return self.keys, self.values
+
+    def row(self, index: int, num_tokens: int) -> GrowingLayer:
+        """The first tokens of one row, in the same memory; this layer must not be used any more."""
+        twin = copy.copy(self)
+        if self._buffer is not None:
+            twin._buffer = self._buffer.row(index, num_tokens)
+        twin.keys, twin.values = (s[index : index + 1, :, :num_tokens] for s in (self.keys, self.values))
+        return twin
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Make `repeats` rows of one; they share memory until they are extended. Raises ValueError for more rows."""
@@ -110,4 +125,16 @@ def fan_out(cache: Cache, num_rows: int) -> Cache:
     twin = branch(cache)
     if num_rows > 1:
         twin.batch_repeat_interleave(num_rows)
+    return twin
+
+
+def take_row(cache: Cache, index: int, num_tokens: int) -> Cache | None:
+    """The first `num_tokens` tokens of one row of a batch, nothing copied; the batch is then used up by its rows.
+
+    None if the cache has layers that cannot go back (sliding ones have dropped what they would need).
+    """
+    if any(type(layer) is DynamicSlidingWindowLayer for layer in cache.layers):
+        return None
+    twin = copy.copy(cache)
+    twin.layers = [layer.row(index, num_tokens) if isinstance(layer, GrowingLayer) else layer for layer in cache.layers]
     return twin
