@@ -132,7 +132,7 @@ def table(results: list[dict[str, Any]]) -> str:
 
 @click.command()
 @click.option("--model", default=SweepConfig().model, show_default=True)
-@click.option("--packed-lengths", default="512..8k", show_default=True)
+@click.option("--packed-lengths", default="2k,3k,4k,5k,6k", show_default=True)
 @click.option("--isolated-lengths", default="512..4k", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench-sweep.md and bench-sweep.json.")
 def main(model: str, packed_lengths: str, isolated_lengths: str, out: Path | None) -> None:

@@ -10,6 +10,7 @@ by two cores of small machines wastes a quarter of them on waiting.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
@@ -23,13 +24,10 @@ import torch
 from longctx.engine import kv
 from longctx.engine.completion import Completion, Finisher, end_ids
 from longctx.engine.cost import ModelShape
+from longctx.engine.drafts import CheckedDraft, check_draft
 from longctx.engine.tree import Branch, Node, build_tree
 from longctx.environment import num_cores
 from longctx.records import Answer, Prompt, Status, TokenIds
-
-
-class NotFiniteError(RuntimeError):
-    """The model's logits are infinite or not a number, so there is no most probable token."""
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error: the caller has gone
@@ -59,18 +57,6 @@ class _Meter:
         charged = self.num_prefix_tokens, now - self.since
         self.num_prefix_tokens, self.since = 0, now
         return charged
-
-
-@dataclass(slots=True)
-class _Draft:
-    """How far a draft is what greedy decoding would have produced."""
-
-    tokens: list[int]
-    """The accepted tokens and the greedy one after them."""
-    logprob: float | None
-    error: NotFiniteError | None = None
-    cache: kv.Cache | None = None
-    """Holds the prompt and the accepted tokens; None if they have to be read again to go on."""
 
 
 def failure_status(error: Exception) -> Status:
@@ -274,7 +260,7 @@ class _Run:
             except _FAILURES as error:
                 self._fail([prompt], error, meter)
 
-    def _answer(self, prompt: Prompt, draft: _Draft, prefix: kv.Cache, meter: _Meter) -> Answer:
+    def _answer(self, prompt: Prompt, draft: CheckedDraft, prefix: kv.Cache, meter: _Meter) -> Answer:
         """The answer of one prompt of a batch, decoded from where its draft went wrong."""
         if draft.error is not None:
             raise draft.error
@@ -296,7 +282,7 @@ class _Run:
             seconds=seconds,
         )
 
-    def _check_drafts(self, batch: list[Prompt], prefix: kv.Cache) -> list[_Draft]:
+    def _check_drafts(self, batch: list[Prompt], prefix: kv.Cache) -> list[CheckedDraft]:
         """One forward over all tails with their drafts.
 
         Rows are padded at the end, where causal attention keeps the padding out of sight.
@@ -311,14 +297,15 @@ class _Run:
         for row, prompt in enumerate(batch):
             draft_ids = self._draft_ids(prompt).tolist()
             first = len(prompt.tail_ids) - 1 - (width - keep)  # the logits that predict the first new token
-            draft = _check_draft(logits[row, first : first + len(draft_ids) + 1], draft_ids)
+            draft = check_draft(logits[row, first : first + len(draft_ids) + 1], draft_ids)
             if draft.error is None:
                 num_accepted = len(draft.tokens) - 1
-                draft.cache = kv.take_row(fan, row, length + len(prompt.tail_ids) + num_accepted)
+                mine = kv.take_row(fan, row, length + len(prompt.tail_ids) + num_accepted)
+                draft = dataclasses.replace(draft, cache=mine)
             results.append(draft)
         return results
 
-    def _decode(self, prompt: Prompt, draft: _Draft, prefix: kv.Cache) -> Completion:
+    def _decode(self, prompt: Prompt, draft: CheckedDraft, prefix: kv.Cache) -> Completion:
         """The completion that starts with the draft's tokens, greedily decoded from there on."""
         tokens, cache = draft.tokens, draft.cache
         step = torch.tensor([tokens[-1:]])
@@ -328,7 +315,7 @@ class _Run:
         while True:
             if self._stop.is_set():
                 raise _Stopped
-            greedy = _check_draft(self._engine.forward(step, cache)[0], [])
+            greedy = check_draft(self._engine.forward(step, cache)[0], [])
             if greedy.error is not None:
                 raise greedy.error
             tokens = [*tokens, *greedy.tokens]
@@ -336,22 +323,3 @@ class _Run:
             if completion is not None:
                 return completion
             step = torch.tensor([tokens[-1:]])
-
-
-def _check_draft(logits: torch.Tensor, draft: list[int]) -> _Draft:
-    """Compare a draft with greedy decoding.
-
-    `logits` (num_draft + 1, vocabulary) predict each draft token and the one after.
-    """
-    logits = logits.float()
-    if not bool(torch.isfinite(logits).all()):
-        return _Draft([], None, NotFiniteError("the model's logits are not finite"))
-    greedy: list[int] = logits.argmax(-1).tolist()
-    accepted = 0
-    while accepted < len(draft) and draft[accepted] == greedy[accepted]:
-        accepted += 1
-    logprob = None
-    if draft:
-        picked = torch.log_softmax(logits[:-1], -1).gather(1, torch.tensor(draft, device=logits.device)[:, None])
-        logprob = float(picked.sum())
-    return _Draft(greedy[: accepted + 1], logprob)

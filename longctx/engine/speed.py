@@ -8,7 +8,7 @@ import torch
 
 # Share of the plain matrix product's rate that a whole prefill reaches; the rest goes to attention's
 # smaller products, to norms and activations, and to decoding the wrong answers.
-_UTILISATION = 0.5
+_UTILISATION = 0.6
 _SIZE = 1024
 _MIN_SECONDS = 0.2
 
