@@ -23,7 +23,7 @@ def _markdown(text: object) -> str:
     """Text that neither Markdown nor the HTML inside it can take for markup."""
     flat = " ".join(str(text).split())
     escaped = html.escape(flat, quote=False)
-    return "".join(f"\\{mark}" if mark in r"\`*_{}[]()#+|~" else mark for mark in escaped)
+    return "".join(f"\\{mark}" if mark in r"\`*_[]#|~" else mark for mark in escaped)
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:

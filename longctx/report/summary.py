@@ -97,6 +97,7 @@ class Summary:
 def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
     """The summary of one run. `manifest` is what the store wrote."""
     config = manifest["config"]
+    rows = sorted(rows, key=lambda row: (row.task, row.length, row.depth, row.trial))
     lengths, depths = tuple(config["lengths"]), tuple(config["depths"])
     model, window = manifest["model"]["name"], int(manifest["model"]["window"])
     tasks = tuple(
