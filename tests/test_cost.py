@@ -8,7 +8,7 @@ from longctx.engine.cost import ModelShape
 
 
 def shape(windows: tuple[int | None, ...]) -> ModelShape:
-    return ModelShape(len(windows), 4, 2, 8, 1000, windows)
+    return ModelShape(4, 2, 8, 1000, windows)
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 60))

@@ -43,7 +43,7 @@ def test_its_task_can_be_added(frames: dict[tuple[str, str, Design], Frame], tri
     exec(code, names)
     task = parse_task("password:max_new_tokens=8")
     samples = build_samples(
-        frames["byte_level", "chat", "isolated"], Grid((512,), (0.5,), 1), trials["byte_level"][:1], task.item
+        frames["byte_level", "chat", "isolated"], Grid((512,), (0.5,)), trials["byte_level"][:1], task.item
     )
     assert task.score(f" {samples[0].targets[0]}.\n", samples[0].targets).value == 1.0
     assert task.score(" teapot", samples[0].targets).value == 0.0

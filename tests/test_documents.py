@@ -77,7 +77,7 @@ def test_packed_prompts_stay_just_below_their_lengths(
     depths = tuple(np.linspace(0, 1, num_depths).tolist())
     if min(lengths) < 200 + 40 * num_depths * len(lengths):  # the needles alone would fill it
         lengths = [length + 600 for length in lengths if length < 3400] or [3000]
-    grid = Grid(tuple(sorted(lengths)), depths, 1)
+    grid = Grid(tuple(sorted(lengths)), depths)
     trial = bench.trials[kind[0]][data.draw(st.integers(0, 1))]
     samples = build_samples(frame, grid, [trial], TASK.item)
     assert len(samples) == len(lengths) * num_depths
@@ -91,7 +91,7 @@ def test_packed_prompts_stay_just_below_their_lengths(
 
 
 def build(frames: Frames, trials: Trials, design: Design, lengths: tuple[int, ...]) -> list[Sample]:
-    grid = Grid(lengths, (0.0, 0.5, 1.0), 2)
+    grid = Grid(lengths, (0.0, 0.5, 1.0))
     return build_samples(frames["byte_level", "plain", design], grid, trials["byte_level"], TASK.item)
 
 
@@ -145,7 +145,7 @@ def test_a_length_too_short_for_the_question_names_the_shortest(frames: Frames, 
 
 
 def test_too_many_needles_for_a_length_is_an_error(frames: Frames, trials: Trials) -> None:
-    grid = Grid((400, 4096), tuple(np.linspace(0, 1, 20).tolist()), 1)
+    grid = Grid((400, 4096), tuple(np.linspace(0, 1, 20).tolist()))
     frame = frames["byte_level", "plain", "packed"]
     with pytest.raises(BudgetError, match="too short to pack"):
         build_samples(frame, grid, trials["byte_level"][:1], TASK.item)

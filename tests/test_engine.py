@@ -30,7 +30,7 @@ CHUNK = 64
 def samples(frames: dict[tuple[str, str, Design], Frame], trials: dict[str, list[Trial]]) -> list[Sample]:
     """Twenty isolated and twenty packed prompts of 400 to 900 tokens."""
     task = parse_task("niah_single:digits=4")
-    grid = Grid((400, 900), (0.0, 0.25, 0.5, 0.75, 1.0), 2)
+    grid = Grid((400, 900), (0.0, 0.25, 0.5, 0.75, 1.0))
     made = []
     designs: tuple[Design, ...] = ("isolated", "packed")
     for design in designs:

@@ -58,7 +58,7 @@ def test_a_card_knows_the_model_without_its_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     card = read_card(find_source(str(folder)))
     assert card.window == 1024
-    assert (card.shape.num_layers, card.shape.num_heads, card.shape.num_kv_heads) == (2, 6, 2)
+    assert (len(card.shape.windows), card.shape.num_heads, card.shape.num_kv_heads) == (2, 6, 2)
 
 
 def test_a_loaded_model_is_identified(folder: Path) -> None:

@@ -24,7 +24,6 @@ _MAX_DRAWS = 1000
 class Grid:
     lengths: tuple[int, ...]
     depths: tuple[float, ...]
-    num_trials: int
 
 
 def load_trial(haystack: str, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> Trial:

@@ -12,7 +12,6 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 class ModelShape:
     """The sizes that cost depends on."""
 
-    num_layers: int
     num_heads: int
     num_kv_heads: int
     head_dim: int
@@ -32,7 +31,7 @@ class ModelShape:
         types = getattr(config, "layer_types", None) or [default] * layers
         windows = tuple(window if "sliding" in kind or "chunked" in kind else None for kind in types)
         kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-        return cls(layers, heads, kv_heads, int(head_dim), _count_matrix_parameters(config, trust_remote_code), windows)
+        return cls(heads, kv_heads, int(head_dim), _count_matrix_parameters(config, trust_remote_code), windows)
 
     def kv_bytes(self, num_tokens: int, itemsize: int) -> int:
         """Bytes of keys and values after `num_tokens` tokens."""

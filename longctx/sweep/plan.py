@@ -70,7 +70,7 @@ def load_trials(config: SweepConfig, card: ModelCard) -> list[Trial]:
 
 def make_samples(config: SweepConfig, card: ModelCard, trials: Sequence[Trial]) -> list[Sample]:
     """All samples of a resolved config, in the tested model's tokens; raises BudgetError or SpliceError."""
-    grid = Grid(config.lengths, config.depths, config.trials)
+    grid = Grid(config.lengths, config.depths)
     samples: list[Sample] = []
     for spec in config.task:
         task = parse_task(spec)
