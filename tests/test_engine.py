@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,35 @@ def test_prefilled_tokens_add_up_to_the_work_of_the_tree(llama: Any, samples: li
     assert sum(answer.num_prefilled_tokens for answer in answers) == work.num_tokens
     shape = ModelShape.from_config(llama.config)
     assert sum(flops) == sum(shape.prefill_flops(start, stop) for start, stop in work.spans)
+
+
+class Counting:
+    """A model whose next token is one more than the last, and that counts its calls and the tokens it reads."""
+
+    def __init__(self, model: Any) -> None:
+        self.config, self.generation_config, self.device = model.config, model.generation_config, model.device
+        self.reads: list[int] = []
+
+    def __call__(self, input_ids: torch.Tensor, past_key_values: Any, logits_to_keep: int, **_: Any) -> Any:
+        batch, num_tokens = input_ids.shape
+        self.reads.append(num_tokens)
+        for layer in range(self.config.num_hidden_layers):
+            states = torch.zeros(batch, 1, num_tokens, 4)
+            past_key_values.update(states, states, layer)
+        following = (input_ids[:, -logits_to_keep:] + 1) % 700
+        return SimpleNamespace(logits=torch.nn.functional.one_hot(following, 700).float())
+
+
+def test_what_the_prompt_says_is_decoded_in_few_steps(llama: Any, samples: list[Sample]) -> None:
+    sample = samples[0]
+    for first, num_steps in ((50, 2), (30, 10)):
+        tail = [*range(first, first + 20), 3, 49]
+        prompt = replace(with_stop(sample.prompt, "t60"), tail_ids=np.array(tail, dtype=np.int32))
+        model = Counting(llama)
+        (answer,) = make_engine(model).answers([prompt], {})
+        assert answer.text == decode_ids([*range(50, 61)])
+        after_the_tail = model.reads[model.reads.index(len(tail)) + 1 :]
+        assert len(after_the_tail) == num_steps, after_the_tail
 
 
 def test_a_model_with_sliding_layers_branches_exactly(samples: list[Sample]) -> None:

@@ -86,10 +86,12 @@ def test_rows_of_a_fan_go_on_by_themselves() -> None:
         fan.update(new, -new, index)
     for row, (mark, num_tokens) in enumerate([(0.25, 22), (0.5, 24)]):
         alone = kv.take_row(fan, row, num_tokens)
-        assert alone is not None
         extend(alone, [states(0, 20, 0.0), states(20, num_tokens - 20, mark)], 40, 0.75)
     assert cache.get_seq_length() == 20
-    assert kv.take_row(kv.new_cache(GEMMA), 0, 0) is None
+    assert kv.can_go_back(fan)
+    assert not kv.can_go_back(kv.new_cache(GEMMA))
+    with pytest.raises(ValueError, match="sliding"):
+        kv.take_row(kv.new_cache(GEMMA), 0, 0)
 
 
 def test_layers_that_cannot_be_branched_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 Every chunk of the tree is computed once. At a branch all tails go through the model as one batch,
 each followed by its draft: where greedy decoding would have produced the draft nothing is decoded,
-otherwise decoding starts at the first token that differs.
+otherwise decoding starts at the first token that differs, helped by what the prompt suggests.
 
 On a CPU several workers walk different parts of the tree, one core each: a matrix product shared
 by two cores of small machines wastes a quarter of them on waiting.
@@ -25,6 +25,7 @@ from longctx.engine import kv
 from longctx.engine.completion import Completion, Finisher, end_ids
 from longctx.engine.cost import ModelShape
 from longctx.engine.drafts import CheckedDraft, check_draft
+from longctx.engine.lookup import look_up
 from longctx.engine.tree import Branch, Node, build_tree
 from longctx.environment import num_cores
 from longctx.records import Answer, Prompt, Status, TokenIds
@@ -65,6 +66,9 @@ def failure_status(error: Exception) -> Status:
     typed = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return "oom" if typed or any(phrase in str(error) for phrase in phrases) else "error"
 
+
+# Tokens of the prompt that are tried with each decoded one: a CPU reads as many in nearly the same time.
+_MAX_GUESS = 8
 
 # What a model may raise on a prompt that it cannot read: each becomes a row, not the end of the run.
 _FAILURES = (MemoryError, RuntimeError, ValueError, IndexError)
@@ -300,26 +304,36 @@ class _Run:
             draft = check_draft(logits[row, first : first + len(draft_ids) + 1], draft_ids)
             if draft.error is None:
                 num_accepted = len(draft.tokens) - 1
-                mine = kv.take_row(fan, row, length + len(prompt.tail_ids) + num_accepted)
-                draft = dataclasses.replace(draft, cache=mine)
+                if kv.can_go_back(fan):
+                    mine = kv.take_row(fan, row, length + len(prompt.tail_ids) + num_accepted)
+                    draft = dataclasses.replace(draft, cache=mine)
             results.append(draft)
         return results
 
     def _decode(self, prompt: Prompt, draft: CheckedDraft, prefix: kv.Cache) -> Completion:
-        """The completion that starts with the draft's tokens, greedily decoded from there on."""
-        tokens, cache = draft.tokens, draft.cache
-        step = torch.tensor([tokens[-1:]])
-        if cache is None:
-            cache = kv.branch(prefix)
-            step = torch.tensor([[*prompt.tail_ids.tolist(), *tokens]])
+        """The completion that starts with the draft's tokens, greedily decoded from there on.
+
+        What the prompt suggests comes along with each token, and stays where greedy decoding agrees.
+        """
+        prompt_ids, tokens = prompt.token_ids(), draft.tokens
+        if draft.cache is not None:
+            cache, unread = draft.cache, tokens[-1:]
+        else:
+            cache, unread = kv.branch(prefix), [*prompt.tail_ids.tolist(), *tokens]
         while True:
             if self._stop.is_set():
                 raise _Stopped
-            greedy = check_draft(self._engine.forward(step, cache)[0], [])
-            if greedy.error is not None:
-                raise greedy.error
-            tokens = [*tokens, *greedy.tokens]
+            length = cache.get_seq_length() + len(unread)
+            room = min(_MAX_GUESS, prompt.max_new_tokens - len(tokens) - 1) if kv.can_go_back(cache) else 0
+            guess = look_up(prompt_ids, tokens, room)
+            logits = self._engine.forward(torch.tensor([[*unread, *guess]]), cache, len(guess) + 1)
+            checked = check_draft(logits[0], guess)
+            if checked.error is not None:
+                raise checked.error
+            tokens = [*tokens, *checked.tokens]
             completion = self._engine.finisher.finish(tokens, prompt)
             if completion is not None:
                 return completion
-            step = torch.tensor([tokens[-1:]])
+            if guess:
+                cache = kv.take_row(cache, 0, length + len(checked.tokens) - 1)
+            unread = tokens[-1:]

@@ -128,13 +128,18 @@ def fan_out(cache: Cache, num_rows: int) -> Cache:
     return twin
 
 
-def take_row(cache: Cache, index: int, num_tokens: int) -> Cache | None:
+def can_go_back(cache: Cache) -> bool:
+    """Whether tokens can be taken back; sliding layers have dropped what they would need for it."""
+    return not any(type(layer) is DynamicSlidingWindowLayer for layer in cache.layers)
+
+
+def take_row(cache: Cache, index: int, num_tokens: int) -> Cache:
     """The first `num_tokens` tokens of one row of a batch, nothing copied; the batch is then used up by its rows.
 
-    None if the cache has layers that cannot go back (sliding ones have dropped what they would need).
+    Raises ValueError if the cache cannot go back.
     """
-    if any(type(layer) is DynamicSlidingWindowLayer for layer in cache.layers):
-        return None
+    if not can_go_back(cache):
+        raise ValueError("a cache with sliding layers cannot go back")
     twin = copy.copy(cache)
     twin.layers = [layer.row(index, num_tokens) if isinstance(layer, GrowingLayer) else layer for layer in cache.layers]
     return twin

@@ -1,0 +1,31 @@
+"""A guess at how an answer goes on: as the prompt did, the last time that it said the same.
+
+Prompt lookup decoding (Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding). The wrong answers of
+recall tests are mostly other passages of the prompt, and checking a few guessed tokens costs one pass
+over the KV cache, as decoding a single one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from longctx.records import TokenIds
+
+_MATCHES = (4, 3, 2)
+"""How many last tokens must be the same, tried in this order."""
+
+
+def look_up(prompt_ids: TokenIds, tokens: Sequence[int], max_tokens: int) -> list[int]:
+    """At most `max_tokens` tokens that may follow the prompt and the answer's first `tokens`; may be none."""
+    ids = np.concatenate([prompt_ids, np.array(tokens, dtype=np.int32)])
+    for size in _MATCHES:
+        if len(ids) <= size:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(ids[:-1], size)
+        found = np.flatnonzero((windows == ids[-size:]).all(axis=1))
+        if len(found):
+            after = int(found[-1]) + size
+            return [int(token) for token in ids[after : after + max_tokens]]
+    return []
