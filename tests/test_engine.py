@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
 from longctx.documents.build import Grid, build_samples
 from longctx.documents.frame import Frame, Trial
+from longctx.engine import kv
 from longctx.engine.attention import NAME as OURS
 from longctx.engine.completion import Finisher
 from longctx.engine.cost import ModelShape
@@ -120,6 +121,25 @@ def test_answers_are_those_of_generate(
         assert wanted is not None
         answer = found[prompt.id]
         assert (answer.status, answer.text, answer.num_completion_tokens) == ("ok", wanted.text, wanted.num_tokens)
+
+
+def test_a_chunk_fills_the_cache_and_leaves_the_last_layer(llama: Any, samples: list[Sample]) -> None:
+    ids = samples[0].prompt.token_ids()[:100]
+    whole, left = kv.new_cache(llama.config), kv.new_cache(llama.config)
+    engine = make_engine(llama)
+    engine.forward(torch.from_numpy(ids.astype("int64"))[None], whole)
+    calls: list[int] = []
+    hooks = [
+        layer.mlp.register_forward_hook(lambda *_, index=index: calls.append(index))
+        for index, layer in enumerate(llama.model.layers)
+    ]
+    engine.prefill(ids, left)
+    for hook in hooks:
+        hook.remove()
+    assert calls == [0]
+    for mine, other in zip(left.layers, whole.layers, strict=True):
+        assert torch.equal(mine.keys, other.keys)
+        assert torch.equal(mine.values, other.values)
 
 
 def test_answers_do_not_depend_on_what_is_shared(

@@ -21,10 +21,10 @@ SMALL = SweepConfig(model="x", lengths=(512, 1024), depths=(0.0, 0.5, 1.0), tria
 
 
 def test_the_default_lengths_reach_the_window_and_one_past_it(card: ModelCard) -> None:
-    assert default_lengths(8192) == (1024, 2048, 4096, 8192, 9216)
-    assert default_lengths(1024) == (256, 512, 1024, 1152)
+    assert default_lengths(8192) == (1024, 2048, 4096, 8192, 8704)
+    assert default_lengths(1024) == (256, 512, 1024, 1088)
     config = resolve(SweepConfig(), card)
-    assert config.lengths == (256, 512, 1024, 1152)
+    assert config.lengths == (256, 512, 1024, 1088)
     assert config.beyond_window
 
 

@@ -135,7 +135,12 @@ def _attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls; shapes as in causal_attention, the result with heads after queries."""
+    """What transformers calls; shapes as in causal_attention, the result with heads after queries.
+
+    Raises CacheFilled in the layer whose index is passed to the model as `last_layer`.
+    """
+    if kwargs.pop("last_layer", None) == getattr(module, "layer_idx", -1):
+        raise CacheFilled
     unusual = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if unusual:
         raise ModelError(f"{type(module).__name__} uses {unusual[0]}, which attention {NAME!r} lacks; use eager.")
@@ -145,6 +150,10 @@ def _attention(
         )
         return result
     return causal_attention(query, key, value, scaling).transpose(1, 2).contiguous(), None
+
+
+class CacheFilled(Exception):  # noqa: N818 - not an error: the forward has done what it was for
+    """Ends a forward that is there to fill the cache, once the last layer has its keys and values."""
 
 
 AttentionInterface.register(NAME, _attention)

@@ -10,6 +10,7 @@ by two cores of small machines wastes a quarter of them on waiting.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 
-from longctx.engine import kv
+from longctx.engine import attention, kv
 from longctx.engine.completion import Completion, Finisher, end_ids
 from longctx.engine.cost import ModelShape
 from longctx.engine.drafts import CheckedDraft, check_draft
@@ -120,18 +121,30 @@ class Engine:
             torch.set_num_threads(before)
 
     @torch.inference_mode()
-    def forward(self, ids: torch.Tensor, cache: kv.Cache, keep: int = 1) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, cache: kv.Cache, keep: int = 1, **arguments: Any) -> torch.Tensor:
         """Logits (batch, keep, vocabulary) of the last `keep` tokens of ids (batch, num_tokens); extends the cache."""
         output = self.model(
-            input_ids=ids.to(self.model.device), past_key_values=cache, use_cache=True, logits_to_keep=keep
+            input_ids=ids.to(self.model.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+            **arguments,
         )
         logits: torch.Tensor = output.logits
         return logits
 
     def prefill(self, ids: TokenIds, cache: kv.Cache) -> None:
-        """Extend a one-row cache by `ids`, at most one chunk of them."""
-        if len(ids):
-            self.forward(torch.from_numpy(ids.astype("int64"))[None], cache)
+        """Extend a one-row cache by `ids`, at most one chunk of them.
+
+        The last layer is left as soon as it has its keys and values, where the attention is ours.
+        """
+        if not len(ids):
+            return
+        arguments = {}
+        if self.model.config._attn_implementation == attention.NAME:
+            arguments["last_layer"] = self.model.config.num_hidden_layers - 1
+        with contextlib.suppress(attention.CacheFilled):
+            self.forward(torch.from_numpy(ids.astype("int64"))[None], cache, **arguments)
 
 
 class _Run:

@@ -116,7 +116,9 @@ def _convert(source: ModelSource, folder: Path) -> None:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # it takes seconds, and its bars are several
     unfinished: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ _MAX_REREAD = 0.12
 
 
 def default_lengths(window: int) -> tuple[int, ...]:
-    """1k, doubling up to the window, and one an eighth past it."""
-    return (*doubling(min(1024, window // 4), window), window + window // 8)
+    """1k, doubling up to the window, and one a sixteenth past it."""
+    return (*doubling(min(1024, window // 4), window), window + window // 16)
 
 
 def resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:
