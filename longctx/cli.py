@@ -66,6 +66,7 @@ def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
             "--batch-tokens", type=int, help="KV tokens that one batch of questions may hold.  [default: 65536]"
         ),
         click.option("--beyond-window", is_flag=True, default=None, help="Allow lengths over the advertised window."),
+        click.option("--controls/--no-controls", default=None, help="Ask without haystack too.  [default: controls]"),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Run code that comes with the model."),
     ]
     for option in reversed(options):
@@ -167,3 +168,43 @@ def report(folder: Path) -> None:
     """Draw the report of a run folder again, from its rows. Needs no torch."""
     with _errors_as_exit_code():
         _report(folder)
+
+
+@main.command()
+@click.option("--task", help="Tasks with options.  [default: niah_single]")
+@click.option("--lengths", required=True, help="512..8k doubles, 1k,4k,8k lists.")
+@click.option("--tokenizer", default="smollm2-135m-instruct", show_default=True, help="A model, or cl100k_base, ...")
+@click.option("--depths", help="A count, or a list of 0.0 to 1.0.  [default: 5]")
+@click.option("--trials", type=int, help="Repeats of every cell.  [default: 3]")
+@click.option("--design", help="isolated or packed.  [default: isolated]")
+@click.option("--seed", type=int, help="Of everything drawn.  [default: 0]")
+@click.option("--haystack", help="Source of the filler.  [default: narrator]")
+@click.option("--template", help="auto, chat or plain.  [default: auto]")
+@click.option("--controls/--no-controls", default=None, help="Controls too.  [default: controls]")
+@click.option("--text/--ids", default=True, help="Prompts as text, or as token ids.  [default: text]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .jsonl file.")
+def generate(tokenizer: str, text: bool, out: Path, **flags: Any) -> None:
+    """Write the prompts of a grid as JSON lines. Needs no model weights."""
+    with _errors_as_exit_code():
+        from longctx.config import resolve_config
+        from longctx.generate import find_tokenizer, write_prompts
+        from longctx.samples import make_samples
+
+        config = resolve_config(None, flags | {"model": tokenizer})
+        samples = make_samples(config, find_tokenizer(tokenizer))
+        write_prompts(samples, out, ids=not text)
+        click.echo(f"{len(samples)} prompts, {sum(s.prompt.num_tokens for s in samples):,} tokens: {out}")
+
+
+@main.command()
+def tasks() -> None:
+    """List the tasks: what each measures, and its options."""
+    import dataclasses
+    import inspect
+
+    from longctx.tasks import task_classes
+
+    for name, task in task_classes().items():
+        options = " ".join(f"{field.name}={field.default}" for field in dataclasses.fields(task))
+        first = (inspect.getdoc(inspect.getmodule(task)) or "").splitlines()[0]
+        click.echo(f"{name:22} {task.measures:12} {options}\n{'':22} {first}")

@@ -51,6 +51,8 @@ class SweepConfig:
     batch_tokens: int = 65_536
     """Most tokens of KV cache that the questions asked in one batch may hold together."""
     beyond_window: bool = False
+    controls: bool = True
+    """Ask every question without the haystack too, and after its supporting text alone."""
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,36 +17,92 @@ from numpy.typing import NDArray
 TokenIds = NDArray[np.int32]
 Status = Literal["ok", "oom", "error"]
 Design = Literal["isolated", "packed"]
+Control = Literal["closed_book", "short"]
+"""closed_book: the question alone; short: the question after the supporting text alone."""
+Bytes: TypeAlias = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Haystack:
-    """Filler text of one trial, tokenised. Sentence i is `token_ids[starts[i]:starts[i + 1]]`.
+    """Filler text of one trial, tokenised; the arrays may be memory-mapped.
 
-    Every sentence begins with a space and ends where a token ends, so that sentences can be
-    taken out, moved and joined without changing any token.
+    Sentence i is `token_ids[starts[i]:starts[i + 1]]` and `text[text_starts[i]:text_starts[i + 1]]`. Every sentence
+    begins with a space and ends where a token ends, so that sentences can be taken out, moved and joined without
+    changing any token.
     """
 
     name: str
     token_ids: TokenIds = field(repr=False)
     starts: NDArray[np.int64] = field(repr=False)
     """Token offsets of the sentences, shape (num_sentences + 1,)."""
-    texts: tuple[str, ...] = field(repr=False)
+    text: NDArray[np.uint8] = field(repr=False)
+    """UTF-8."""
+    text_starts: NDArray[np.int64] = field(repr=False)
+    """Byte offsets of the sentences, shape (num_sentences + 1,)."""
+    repeated: NDArray[np.int64] = field(repr=False)
+    """How many 8-grams of tokens in the first i sentences had come before, shape (num_sentences + 1,)."""
+    movable: NDArray[np.bool_] = field(repr=False)
+    """Sentences that may stand anywhere, shape (num_sentences,)."""
 
     @property
     def num_sentences(self) -> int:
-        return len(self.texts)
+        return len(self.starts) - 1
+
+    def sentence_text(self, index: int) -> str:
+        return self.text[self.text_starts[index] : self.text_starts[index + 1]].tobytes().decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """Text that is put between two sentences of the filler: a sentence, or several."""
+
+    text: str
+    depth: float
+    """Asked-for place: 0.0 is the start of the document, 1.0 its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a task asks once: one inserted fact, a question about it, and what is right."""
+    """What a task asks once: what is inserted, a question about it, and what is right."""
 
-    needle: str
+    needles: tuple[Needle, ...]
+    """All inserted texts; those of the same depth keep their order."""
     question: str
     answer_prefix: str
     """Put after the assistant header, so that the model completes it; may be empty."""
     targets: tuple[str, ...]
+    support: tuple[int, ...] = (0,)
+    """Which of the needles the answer needs; the first of them is the one that stands at the cell's depth."""
+    candidates: tuple[str, ...] = ()
+    """The closed set that the answer is from, where there is one: guessing is right once in as many."""
+    kind: str = ""
+    """What sort of question of its task it is, where there are several."""
+    hops: int = 1
+    """How many facts have to be put together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What sort of question a sample asks."""
+
+    kind: str = ""
+    hops: int = 1
+    num_candidates: int = 0
+    """Size of the closed set that the answer is from; 0 if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A whole document of a task that writes its own: entries in order, each with the blank or line break before it."""
+
+    entries: tuple[str, ...]
+    support: tuple[int, ...]
+    """Which entries the answer needs."""
+    question: str
+    answer_prefix: str
+    targets: tuple[str, ...]
+    kind: str = ""
+    hops: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +111,7 @@ class Cell:
 
     task: str
     length: int
-    """Context length in tokens: template + document + question + room for the completion."""
+    """Context length in tokens: template + document + question + room for the completion. 0 for a control."""
     depth: float
     """Asked-for place of the needle: 0.0 is the start of the document, 1.0 its end."""
     trial: int
@@ -68,6 +124,10 @@ class Document:
     id: str
     """Hash of the token ids."""
     token_ids: TokenIds = field(repr=False)
+    parts: tuple[Bytes, ...] = field(repr=False, default=())
+    """The same as text, UTF-8, in pieces."""
+    repeated_share: float = 0.0
+    """Share of its filler's 8-grams of tokens that are not first occurrences."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +142,10 @@ class Prompt:
     max_new_tokens: int
     stop: str
     """Regular expression; the completion ends with the first token after which it is found."""
+    head_text: str = ""
+    num_text_bytes: int = 0
+    """Bytes of the document's text that the prompt reads. Its last tokens may be the tail's first: they merge."""
+    tail_text: str = ""
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -97,6 +161,11 @@ class Prompt:
     def token_ids(self) -> TokenIds:
         return np.concatenate([self.prefix_ids(), self.tail_ids])
 
+    def text(self) -> str:
+        """What a tokenizer makes the token ids of, without a BOS that it would put in front."""
+        document = b"".join(self.document.parts)[: self.num_text_bytes]
+        return self.head_text + document.decode() + self.tail_text
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
@@ -107,10 +176,13 @@ class Sample:
     targets: tuple[str, ...]
     draft_ids: TokenIds
     """Tokens of the first target where it would follow the prompt; empty if it has no clean boundary."""
-    needle_position: int
-    """First token of the needle, counted from the start of the prompt."""
+    support_positions: tuple[int, ...]
+    """First tokens of all that the answer needs, counted from the start of the prompt; empty if it stands nowhere."""
     needle_depth: float
-    """Where the needle really is: its first token over the document tokens before and after it."""
+    """Where the first of these really is: its first token over the document tokens before and after it."""
+    question: Question = field(default_factory=lambda: Question())
+    control: Control | None = None
+    """Set for a prompt that shows what the score of a cell is worth, and belongs to no cell itself."""
 
     @property
     def id(self) -> str:
@@ -146,6 +218,8 @@ class Score:
     value: float
     near_miss: bool
     """Wrong by a slip of one or two characters."""
+    strict: float | None = None
+    """By a stricter rule of ours, where the task's own rule is a known lenient one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +239,7 @@ class Row:
     answer: str
     error: str | None
     beyond_window: bool
-    needle_position: int
+    needle_position: int | None
     needle_depth: float
     num_prompt_tokens: int
     max_new_tokens: int
@@ -176,6 +250,13 @@ class Row:
     seconds: float
     finished: str
     """UTC time, ISO 8601."""
+    strict_score: float | None = None
+    control: Control | None = None
+    kind: str = ""
+    hops: int = 1
+    num_candidates: int = 0
+    support_positions: tuple[int, ...] = ()
+    repeated_share: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.score is not None):
@@ -187,4 +268,5 @@ class Row:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Row:
         """The row that `to_json` wrote; raises TypeError for a missing or an unknown field."""
-        return cls(**{**values, "targets": tuple(values["targets"])})
+        lists = ("targets", "support_positions")
+        return cls(**values | {name: tuple(values[name]) for name in lists if name in values})

@@ -27,8 +27,9 @@ from longctx.engine.loading import ModelCard, load_model, read_card
 from longctx.engine.sources import find_source, prepare
 from longctx.lengths import format_length, parse_lengths
 from longctx.records import Prompt, Sample
-from longctx.store import write_atomically
-from longctx.sweep.plan import load_trials, make_samples, resolve
+from longctx.files import write_atomically
+from longctx.samples import make_samples
+from longctx.sweep.plan import resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def run_generate(model: Any, card: ModelCard, samples: Sequence[Sample]) -> Side
 
 
 def compare(card: ModelCard, config: SweepConfig) -> dict[str, Any]:
-    samples = make_samples(config, card, load_trials(config, card))
+    samples = make_samples(config, card.tokenizer)
     ours = load_model(card, config.dtype, config.device, "auto").model
     plain = load_model(card, config.dtype, config.device, "sdpa").model
     short = [sample for sample in samples if sample.cell.length == min(config.lengths)]
@@ -141,7 +142,7 @@ def main(model: str, packed_lengths: str, isolated_lengths: str, out: Path | Non
     card = read_card(prepare(find_source(model)))
     results = []
     for design, lengths in (("packed", packed_lengths), ("isolated", isolated_lengths)):
-        asked = SweepConfig(model=model, lengths=parse_lengths(lengths), trials=1, design=design, device="cpu")  # type: ignore[arg-type]
+        asked = SweepConfig(model=model, lengths=parse_lengths(lengths), trials=1, design=design, device="cpu", controls=False)  # type: ignore[arg-type]
         results.append(compare(card, resolve(asked, card)))
         click.echo(table(results[-1:]))
     record: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from longctx.documents.build import load_trial
 from longctx.documents.frame import Frame, Trial
 from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import HubTokenizer
+from longctx.haystack import get_source
 from longctx.haystack.narrator import narrate
 from longctx.records import Design
 from longctx.tasks import parse_task
+from longctx.tasks.base import NeedleTask
 
 # The same examples in every run, however busy the machine.
 settings.register_profile("longctx", deadline=None, derandomize=True)
@@ -97,12 +100,18 @@ def frames(hub_tokenizers: dict[str, Any]) -> dict[tuple[str, str, Design], Fram
 
 
 @pytest.fixture(scope="session")
-def trials(hub_tokenizers: dict[str, Any]) -> dict[str, list[Trial]]:
+def trials(hub_tokenizers: dict[str, Any], cache_folder: Path) -> dict[str, list[Trial]]:
     """Two trials of filler for documents of up to 4,096 tokens, for every tokenizer."""
     return {
-        name: [load_trial("narrator", 0, number, HubTokenizer(hub), 4096) for number in range(2)]
+        name: [load_trial(get_source("narrator"), 0, number, HubTokenizer(hub), 4096) for number in range(2)]
         for name, hub in hub_tokenizers.items()
     }
+
+
+def needle_task(spec: str) -> NeedleTask:
+    task = parse_task(spec)
+    assert isinstance(task, NeedleTask)
+    return task
 
 
 class Bench:
@@ -145,7 +154,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, hub_tokenizers: dict[
     return folder
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test reads or writes the cache folder of the person who runs it."""
-    monkeypatch.setenv("LONGCTX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LONGCTX_CACHE", str(folder))
+        yield folder

@@ -6,12 +6,13 @@ import random
 import re
 from pathlib import Path
 
+from conftest import needle_task
+
 from longctx.cli import sweep
 from longctx.documents.build import Grid, build_samples
 from longctx.documents.frame import Frame, Trial
-from longctx.records import Design, Item, Score
-from longctx.tasks import parse_task
-from longctx.tasks.base import Task
+from longctx.records import Design, Item, Needle, Score
+from longctx.tasks.base import NeedleTask
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,9 +40,16 @@ def test_nothing_is_left_to_fill_in() -> None:
 
 def test_its_task_can_be_added(frames: dict[tuple[str, str, Design], Frame], trials: dict[str, list[Trial]]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names = {"Task": Task, "Item": Item, "Score": Score, "random": random, "WORDS": ["plover", "quince", "sorrel"]}
+    names = {
+        "NeedleTask": NeedleTask,
+        "Item": Item,
+        "Needle": Needle,
+        "Score": Score,
+        "random": random,
+        "WORDS": ["plover", "quince", "sorrel"],
+    }
     exec(code, names)
-    task = parse_task("password:max_new_tokens=8")
+    task = needle_task("password:max_new_tokens=8")
     samples = build_samples(
         frames["byte_level", "chat", "isolated"], Grid((512,), (0.5,)), trials["byte_level"][:1], task.item
     )

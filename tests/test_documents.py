@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Bench, metaspace, wrap
+from conftest import Bench, metaspace, needle_task, wrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,11 +16,10 @@ from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.errors import BudgetError, ConfigError
 from longctx.records import Design, Sample
-from longctx.tasks import parse_task
 
 Frames = dict[tuple[str, str, Design], Frame]
 Trials = dict[str, list[Trial]]
-TASK = parse_task("niah_single:digits=4")
+TASK = needle_task("niah_single:digits=4")
 KINDS = st.tuples(st.sampled_from(["byte_level", "metaspace"]), st.sampled_from(["chat", "plain"]))
 
 
@@ -36,7 +35,7 @@ def check_prompt(sample: Sample, hub: Any, frame: Frame) -> None:
     assert hub(shown, add_special_tokens=special).input_ids == ids
     assert text.count("<bos>") == (1 if "<bos>" in text else 0)
     assert text.count(f"is {sample.targets[0]}.") == 1  # the needle, whole, once
-    needle_text = hub.decode(ids[sample.needle_position :])
+    needle_text = hub.decode(ids[sample.support_positions[0] :])
     assert needle_text.startswith(" The special number for ")
     assert needle_text.index(sample.targets[0]) < 60
     if hub(f"{shown} {sample.targets[0]}", add_special_tokens=special).input_ids[: len(ids)] == ids:
@@ -56,7 +55,7 @@ def test_an_isolated_prompt_fills_its_context_exactly(
     seed: int,
 ) -> None:
     frame = bench.frames[(*kind, "isolated")]
-    item = TASK.item(frame.rng(seed))
+    item = TASK.item(frame.rng(seed), depth)
     sample = build_isolated(frame, bench.trials[kind[0]][trial], length, depth, item)
     check_prompt(sample, bench.hubs[kind[0]], frame)
     assert sample.prompt.num_tokens + sample.prompt.max_new_tokens == length
@@ -65,14 +64,15 @@ def test_an_isolated_prompt_fills_its_context_exactly(
 
 
 @settings(max_examples=25)
-@given(KINDS, st.lists(st.integers(500, 4096), min_size=1, max_size=4, unique=True), st.integers(1, 5), st.data())
+@given(KINDS, st.lists(st.integers(2, 15), min_size=1, max_size=4, unique=True), st.integers(1, 5), st.data())
 def test_packed_prompts_stay_just_below_their_lengths(
     bench: Bench,
     kind: tuple[str, str],
-    lengths: list[int],
+    steps: list[int],
     num_depths: int,
     data: st.DataObject,
 ) -> None:
+    lengths = [step * 256 + data.draw(st.integers(0, 63)) for step in steps]
     frame = bench.frames[(*kind, "packed")]
     depths = tuple(np.linspace(0, 1, num_depths).tolist())
     if min(lengths) < 200 + 40 * num_depths * len(lengths):  # the needles alone would fill it
@@ -86,7 +86,7 @@ def test_packed_prompts_stay_just_below_their_lengths(
         check_prompt(sample, bench.hubs[kind[0]], frame)
         slack = sample.cell.length - sample.prompt.num_tokens - sample.prompt.max_new_tokens
         assert 0 <= slack <= MAX_SLACK_TOKENS
-        assert sample.needle_position < sample.prompt.num_prefix_tokens
+        assert sample.support_positions[0] < sample.prompt.num_prefix_tokens
     assert len({sample.targets for sample in samples}) > 1 or len(samples) == 1
 
 
@@ -114,7 +114,7 @@ def test_documents_of_a_trial_share_the_filler_before_their_needles(frames: Fram
         (s.cell.length, s.cell.depth): s for s in build(frames, trials, "isolated", (1024, 2048)) if s.cell.trial == 0
     }
     half, end = samples[2048, 0.5], samples[2048, 1.0]
-    before = half.needle_position
+    before = half.support_positions[0]
     assert np.array_equal(half.prompt.token_ids()[:before], end.prompt.token_ids()[:before])
     assert half.targets == samples[1024, 0.5].targets  # lengths are compared on the same fact
 
@@ -129,14 +129,14 @@ def test_anything_that_changes_the_prompt_changes_the_id(frames: Frames, trials:
     ids = set()
     for key in frames:
         frame = frames[key]
-        item = TASK.item(frame.rng(0))
+        item = TASK.item(frame.rng(0), 0.5)
         ids.add(build_isolated(frame, trials[key[0]][0], 512, 0.5, item).id)
     assert len(ids) == len(frames)
 
 
 def test_a_length_too_short_for_the_question_names_the_shortest(frames: Frames, trials: Trials) -> None:
     frame, trial = frames["byte_level", "chat", "isolated"], trials["byte_level"][0]
-    item = TASK.item(frame.rng(0))
+    item = TASK.item(frame.rng(0), 0.5)
     with pytest.raises(BudgetError, match=r"100 tokens is too short .* the shortest is (\d+)") as caught:
         build_isolated(frame, trial, 100, 0.5, item)
     shortest = int(str(caught.value).rsplit(" ", 1)[1].rstrip("."))
@@ -163,7 +163,7 @@ def test_fills_are_whole_sentences_of_exactly_the_tokens_asked(bench: Bench, num
 def test_plain_text_gets_the_tokenizers_bos_and_a_chat_template_its_own(frames: Frames, trials: Trials) -> None:
     for kind in ("plain", "chat"):
         frame = frames["metaspace", kind, "isolated"]
-        ids = build_isolated(frame, trials["metaspace"][0], 512, 0.5, TASK.item(frame.rng(0))).prompt.token_ids()
+        ids = build_isolated(frame, trials["metaspace"][0], 512, 0.5, TASK.item(frame.rng(0), 0.5)).prompt.token_ids()
         assert ids[0] == 0
         assert (ids == 0).sum() == 1
 
@@ -180,7 +180,7 @@ def test_the_answer_prefix_follows_the_assistant_header(
     frames: Frames, trials: Trials, hub_tokenizers: dict[str, Any]
 ) -> None:
     frame = frames["byte_level", "chat", "isolated"]
-    sample = build_isolated(frame, trials["byte_level"][0], 512, 0.5, TASK.item(frame.rng(0)))
+    sample = build_isolated(frame, trials["byte_level"][0], 512, 0.5, TASK.item(frame.rng(0), 0.5))
     text = hub_tokenizers["byte_level"].decode(sample.prompt.tail_ids)
     assert "that the text states?<end>\n<model>\nThe special number for " in text
     assert text.endswith(" is")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_llama
+from conftest import needle_task, tiny_llama
 from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
 from longctx.documents.build import Grid, build_samples
@@ -22,7 +22,6 @@ from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
 from longctx.engine.tree import build_tree, tree_work
 from longctx.records import Answer, Design, Prompt, Sample, TokenIds
-from longctx.tasks import parse_task
 
 NEVER = r"(?!)"
 CHUNK = 64
@@ -31,7 +30,7 @@ CHUNK = 64
 @pytest.fixture(scope="module")
 def samples(frames: dict[tuple[str, str, Design], Frame], trials: dict[str, list[Trial]]) -> list[Sample]:
     """Twenty isolated and twenty packed prompts of 400 to 900 tokens."""
-    task = parse_task("niah_single:digits=4")
+    task = needle_task("niah_single:digits=4")
     grid = Grid((400, 900), (0.0, 0.25, 0.5, 0.75, 1.0))
     made = []
     designs: tuple[Design, ...] = ("isolated", "packed")
@@ -42,15 +41,7 @@ def samples(frames: dict[tuple[str, str, Design], Frame], trials: dict[str, list
 
 
 def with_stop(prompt: Prompt, stop: str) -> Prompt:
-    return Prompt(
-        prompt.id,
-        prompt.head_ids,
-        prompt.document,
-        prompt.num_document_tokens,
-        prompt.tail_ids,
-        prompt.max_new_tokens,
-        stop,
-    )
+    return replace(prompt, stop=stop)
 
 
 def decode_ids(token_ids: list[int]) -> str:

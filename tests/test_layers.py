@@ -14,13 +14,15 @@ ROOT = Path(__file__).parents[1] / "longctx"
 # From the bottom up: a module may import from its own layer's package and from lower layers.
 LAYERS = [
     {"errors", "records"},
-    {"lengths"},
+    {"lengths", "files"},
     {"config", "haystack", "statistics", "environment"},
+    {"fiction"},
     {"documents", "scoring", "store"},
     {"tasks"},
+    {"samples"},
     {"engine"},
     {"backends"},
-    {"sweep"},
+    {"sweep", "generate"},
     {"report"},
     {"terminal"},
     {"cli"},

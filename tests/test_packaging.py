@@ -33,5 +33,5 @@ def test_the_wheel_runs_a_sweep_by_itself(model_folder: Path, tmp_path: Path) ->
     assert run("-c", "import longctx; print(longctx.__file__)").startswith(str(site))
     grid = ["--lengths", "300", "--depths", "2", "--trials", "1", "--device", "cpu"]
     output = run("-m", "longctx", "sweep", "--model", str(model_folder), "--out", "run", *grid)
-    assert "2 of 2 samples to run" in output
+    assert "6 of 6 samples to run" in output
     assert (tmp_path / "run" / "report.html").exists()

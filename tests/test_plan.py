@@ -9,7 +9,8 @@ from longctx.config import SweepConfig
 from longctx.engine.loading import ModelCard, read_card
 from longctx.engine.sources import find_source
 from longctx.errors import ConfigError
-from longctx.sweep.plan import Cost, choose_chunk, default_lengths, load_trials, make_plan, make_samples, resolve
+from longctx.samples import make_samples
+from longctx.sweep.plan import Cost, choose_chunk, default_lengths, make_plan, resolve
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def card(model_folder: Path) -> ModelCard:
     return read_card(find_source(str(model_folder)))
 
 
-SMALL = SweepConfig(model="x", lengths=(512, 1024), depths=(0.0, 0.5, 1.0), trials=2, device="cpu")
+SMALL = SweepConfig(model="x", lengths=(512, 1024), depths=(0.0, 0.5, 1.0), trials=2, device="cpu", controls=False)
 
 
 def test_the_default_lengths_reach_the_window_and_one_past_it(card: ModelCard) -> None:
@@ -68,7 +69,7 @@ def test_a_packed_trial_prefills_its_document_about_once(card: ModelCard) -> Non
     config = resolve(dataclasses.replace(SMALL, design="packed", lengths=(512, 1024, 2048), beyond_window=True), card)
     cost = make_plan(config, card).costs["packed"]
     assert isinstance(cost, Cost)
-    tails = sum(len(sample.prompt.tail_ids) for sample in make_samples(config, card, load_trials(config, card)))
+    tails = sum(len(sample.prompt.tail_ids) for sample in make_samples(config, card.tokenizer))
     assert cost.num_prefill_tokens - tails <= 1.15 * config.trials * 2048
 
 
@@ -80,7 +81,7 @@ def test_a_design_that_cannot_be_had_says_why_only_if_the_other_was_asked_for(ca
 
 def test_tasks_are_asked_over_the_same_text(card: ModelCard) -> None:
     config = resolve(dataclasses.replace(SMALL, task=("niah_single", "niah_single:digits=3"), lengths=(512,)), card)
-    samples = make_samples(config, card, load_trials(config, card))
+    samples = make_samples(config, card.tokenizer)
     assert len({sample.cell.task for sample in samples}) == 2
     first, second = (
         [s.prompt.token_ids()[100:200].tolist() for s in samples if s.cell.task == task and s.cell.depth == 1.0]

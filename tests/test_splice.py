@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
+from longctx.documents.filler import load_filler
 from longctx.documents.splice import (
     Piece,
     check_join,
@@ -14,11 +14,10 @@ from longctx.documents.splice import (
     encode_head,
     encode_tail,
     sentence,
-    tokenize_source,
 )
 from longctx.documents.tokenizer import HubTokenizer
-from longctx.errors import BudgetError, SpliceError
-from longctx.haystack.narrator import narrate
+from longctx.errors import SpliceError
+from longctx.haystack import get_source
 
 TOKENIZERS = ["byte_level", "metaspace"]
 
@@ -28,46 +27,9 @@ def hub(request: pytest.FixtureRequest, hub_tokenizers: dict[str, Any]) -> Any:
     return hub_tokenizers[request.param]
 
 
-def test_a_source_is_tokenised_as_one_text(hub: Any) -> None:
-    haystack = tokenize_source("x", narrate(3), HubTokenizer(hub), 3000)
-    assert 3000 <= len(haystack.token_ids) < 3000 + 128 * 80
-    text = "." + "".join(haystack.texts)
-    assert hub(text, add_special_tokens=False).input_ids[1:] == haystack.token_ids.tolist()
-    assert haystack.starts[-1] == len(haystack.token_ids)
-    for index in (0, 1, 7, haystack.num_sentences - 1):
-        piece = sentence(haystack, index)
-        assert piece.text.startswith(" ")
-        assert hub.decode(piece.token_ids) == piece.text
-
-
-def test_a_source_that_runs_dry_is_an_error_not_a_repetition(tokenizer: HubTokenizer) -> None:
-    few = itertools.islice(narrate(0), 10)
-    with pytest.raises(BudgetError, match=r"'few' has \d+ unique tokens; 5,000 are needed"):
-        tokenize_source("few", few, tokenizer, 5000)
-
-
-def test_sentences_that_a_token_joins_stay_together() -> None:
-    class Merging:
-        """Every character is a token, but `. B` is one."""
-
-        def encode(self, text: str) -> Any:
-            from longctx.documents.tokenizer import Encoding
-
-            starts, position = [], 0
-            while position < len(text):
-                starts.append(position)
-                position += 3 if text.startswith(". B", position) else 1
-            ends = [*starts[1:], len(text)]
-            return Encoding(np.arange(len(starts), dtype=np.int32), np.array(starts), np.array(ends))
-
-    merging: Any = Merging()
-    haystack = tokenize_source("x", iter(["Aa.", "Bb.", "Cc."]), merging, 8)
-    assert haystack.texts == (" Aa. Bb.", " Cc.")
-
-
 def test_a_needle_is_what_it_would_be_in_the_text(hub: Any) -> None:
     tokenizer = HubTokenizer(hub)
-    haystack = tokenize_source("x", narrate(3), tokenizer, 2000)
+    haystack = load_filler(get_source("narrator"), 3, tokenizer, 2000)
     left, right = sentence(haystack, 4), sentence(haystack, 5)
     needle = encode_after(left, " The number is 1234.", tokenizer)
     check_join(needle, right, tokenizer)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rows import make_row
 
 from longctx.errors import StoreError
-from longctx.store import RunFolder, check_identity, read_manifest, read_rows, write_atomically
+from longctx.files import write_atomically
+from longctx.store import RunFolder, check_identity, read_manifest, read_rows
 
 IDENTITY: dict[str, Any] = {
     "config": {"trials": 3, "lengths": (1024, 2048)},

@@ -22,10 +22,11 @@ from longctx.engine.loading import ModelCard, read_card
 from longctx.engine.sources import find_source
 from longctx.records import Prompt, Row
 from longctx.store import RunFolder, read_manifest, read_rows
-from longctx.sweep.plan import load_trials, make_samples, resolve
+from longctx.samples import make_samples
+from longctx.sweep.plan import resolve
 from longctx.sweep.run import missing, run_samples
 
-GRID = ["--lengths", "300,600", "--depths", "3", "--trials", "2", "--device", "cpu"]
+GRID = ["--lengths", "300,600", "--depths", "3", "--trials", "2", "--device", "cpu", "--no-controls"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,13 @@ def card(model_folder: Path) -> ModelCard:
 @pytest.fixture(scope="module")
 def config(card: ModelCard) -> SweepConfig:
     asked = SweepConfig(
-        model="m", lengths=(300, 600, 1200), depths=(0.0, 0.5), trials=2, beyond_window=True, device="cpu"
+        model="m",
+        lengths=(300, 600, 1200),
+        depths=(0.0, 0.5),
+        trials=2,
+        beyond_window=True,
+        device="cpu",
+        controls=False,
     )
     return resolve(asked, card)
 
@@ -51,7 +58,7 @@ def run_scripted(
         asked.append(prompt.id)
         return answer(prompt)
 
-    samples = make_samples(config, card, load_trials(config, card))
+    samples = make_samples(config, card.tokenizer)
     backend = ScriptedBackend(noting)
     identity = {"config": config.to_json(), "model": dict(backend.fingerprint)}
     with RunFolder(path, identity, {}) as folder:
@@ -61,7 +68,7 @@ def run_scripted(
 
 
 def targets(card: ModelCard, config: SweepConfig) -> dict[str, str]:
-    return {sample.id: sample.targets[0] for sample in make_samples(config, card, load_trials(config, card))}
+    return {sample.id: sample.targets[0] for sample in make_samples(config, card.tokenizer)}
 
 
 def test_rows_say_what_was_measured(card: ModelCard, config: SweepConfig, tmp_path: Path) -> None:
@@ -119,7 +126,7 @@ def test_a_backend_that_leaves_a_prompt_out_is_a_bug(card: ModelCard, config: Sw
         def answers(self, prompts: Any, drafts: Any, on_progress: Any) -> Any:
             return super().answers(prompts[1:], drafts, on_progress)
 
-    samples = make_samples(config, card, load_trials(config, card))
+    samples = make_samples(config, card.tokenizer)
     with RunFolder(tmp_path, {}, {}) as folder, pytest.raises(RuntimeError, match="left 1 prompts unanswered"):
         run_samples(samples, config, 1024, Forgetful(lambda p: ""), folder, lambda row: None, lambda flops: None)
 
@@ -243,7 +250,8 @@ def test_hours_of_isolated_prefill_are_asked_about(
 def test_a_config_file_gives_the_same_sweep_as_flags(model_folder: Path, tmp_path: Path) -> None:
     sweep(model_folder, tmp_path / "flags")
     file = tmp_path / "sweep.toml"
-    file.write_text(f'model = "{model_folder}"\nlengths = "300,600"\ndepths = 3\ntrials = 2\ndevice = "cpu"\n')
+    values = ['lengths = "300,600"', "depths = 3", "trials = 2", 'device = "cpu"', "controls = false"]
+    file.write_text("\n".join([f'model = "{model_folder}"', *values]))
     CliRunner().invoke(main, ["sweep", "--config", str(file), "--out", str(tmp_path / "file")])
 
     def scores(folder: Path) -> dict[str, Any]:

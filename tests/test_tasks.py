@@ -4,6 +4,7 @@ import random
 import re
 
 import pytest
+from conftest import needle_task
 
 from longctx.errors import ConfigError, UnknownNameError
 from longctx.tasks import parse_task
@@ -32,18 +33,20 @@ def test_illegal_specs_are_named(spec: str, message: str) -> None:
 
 
 def test_an_item_states_what_it_asks() -> None:
-    task = parse_task("niah_single:digits=5")
+    task = needle_task("niah_single:digits=5")
     for seed in range(50):
-        item = task.item(random.Random(seed))
+        item = task.item(random.Random(seed), 0.25)
         (number,) = item.targets
         assert re.fullmatch(r"[1-9]\d{4}", number)
-        key = re.fullmatch(r"The special number for (\w+ \w+) is \d+\.", item.needle)
+        (needle,) = item.needles
+        assert needle.depth == 0.25
+        key = re.fullmatch(r"The special number for (\w+ \w+) is \d+\.", needle.text)
         assert key is not None
         assert key[1] in item.question
-        assert item.answer_prefix == item.needle.removesuffix(f" {number}.")
+        assert item.answer_prefix == needle.text.removesuffix(f" {number}.")
         assert number not in item.question + item.answer_prefix
         assert task.score(f" {number}.", item.targets).value == 1.0
         assert re.search(task.stop, f" {number}.")
         assert not re.search(task.stop, f" {number}")
-    assert task.item(random.Random(0)) == task.item(random.Random(0))
-    assert task.item(random.Random(0)) != task.item(random.Random(1))
+    assert task.item(random.Random(0), 0) == task.item(random.Random(0), 0)
+    assert task.item(random.Random(0), 0) != task.item(random.Random(1), 0)

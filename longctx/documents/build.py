@@ -1,4 +1,4 @@
-"""All samples of a grid, in either design."""
+"""All samples of a grid, in either design, and their controls."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from longctx.documents.controls import build_control
+from longctx.documents.filler import load_filler, trial_seed
 from longctx.documents.frame import Frame, Trial
 from longctx.documents.isolated import build_isolated
+from longctx.documents.listed import build_list, build_listed
 from longctx.documents.packed import build_packed
-from longctx.documents.splice import tokenize_source
 from longctx.documents.tokenizer import Tokenizer
 from longctx.errors import BudgetError
-from longctx.haystack import get_source
-from longctx.records import Item, Sample
+from longctx.haystack import Source
+from longctx.records import Cell, Item, Listing, Sample
 
 # Filler beyond the longest document, from which closing sentences are chosen.
 _SPARE_TOKENS = 4096
 _MAX_DRAWS = 1000
+
+Draw = Callable[[Random, float], Item]
+Write = Callable[[Random, float, int], Listing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +31,89 @@ class Grid:
     depths: tuple[float, ...]
 
 
-def load_trial(haystack: str, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> Trial:
-    """Trial `number` with enough filler for documents of `max_length` tokens; raises BudgetError.
+def load_trial(source: Source, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> Trial:
+    """Trial `number` with enough filler for documents of `max_length` tokens; raises BudgetError."""
+    filler = load_filler(source, trial_seed(seed, number), tokenizer, max_length + _SPARE_TOKENS)
+    return Trial(number, filler)
 
-    The filler depends on the seed and the trial, not on the task: tasks are compared on the same text.
+
+def draw_items(frame: Frame, grid: Grid, trial: int, draw: Draw) -> dict[tuple[int, float], Item]:
+    """The item of every cell of a trial. Isolated cells of a depth share one: lengths are compared on the same facts.
+
+    No two items of a packed trial ask the same; raises BudgetError if there are not as many.
     """
-    source = get_source(haystack)(Random(f"{seed}/{number}").getrandbits(64))
-    return Trial(number, tokenize_source(haystack, source, tokenizer, max_length + _SPARE_TOKENS))
+    if frame.design == "isolated":
+        by_depth = {depth: draw(frame.rng(trial, depth), depth) for depth in grid.depths}
+        return {(length, depth): by_depth[depth] for depth in grid.depths for length in grid.lengths}
+    items: dict[tuple[int, float], Item] = {}
+    asked: set[str] = set()
+    for length in grid.lengths:
+        for depth in grid.depths:
+            for attempt in range(_MAX_DRAWS):
+                item = draw(frame.rng(trial, length, depth, attempt), depth)
+                if item.question not in asked:
+                    break
+            else:
+                raise BudgetError(
+                    f"{frame.task} has too few different questions for {len(asked) + 1} needles in one document."
+                )
+            asked.add(item.question)
+            items[length, depth] = item
+    return items
 
 
-def build_samples(frame: Frame, grid: Grid, trials: Sequence[Trial], draw: Callable[[Random], Item]) -> list[Sample]:
+def build_samples(frame: Frame, grid: Grid, trials: Sequence[Trial], draw: Draw) -> list[Sample]:
     """A sample for every cell of the grid; `draw` makes a task's item. Raises BudgetError or SpliceError."""
     samples: list[Sample] = []
     for trial in trials:
+        items = draw_items(frame, grid, trial.number, draw)
         if frame.design == "packed":
-            items: dict[tuple[int, float], Item] = {}
-            for length in grid.lengths:
-                for depth in grid.depths:
-                    asked = {item.question for item in items.values()}
-                    items[length, depth] = _draw_new(frame, draw, asked, trial.number, length, depth)
             samples += build_packed(frame, trial, items)
         else:
-            for depth in grid.depths:
-                item = draw(frame.rng(trial.number, depth))
-                samples += [build_isolated(frame, trial, length, depth, item) for length in grid.lengths]
+            samples += [build_isolated(frame, trial, *cell, item) for cell, item in items.items()]
     return samples
 
 
-def _draw_new(frame: Frame, draw: Callable[[Random], Item], asked: set[str], *address: object) -> Item:
-    """An item whose question no other item of the document asks."""
-    for attempt in range(_MAX_DRAWS):
-        item = draw(frame.rng(*address, attempt))
-        if item.question not in asked:
-            return item
-    raise BudgetError(f"{frame.task} has too few different questions for {len(asked) + 1} needles in one document.")
+def build_lists(
+    frame: Frame, grid: Grid, num_trials: int, min_entries: int, room: Callable[[int], int], write: Write
+) -> list[Sample]:
+    """A sample for every cell of a task that writes its documents itself; raises BudgetError or SpliceError."""
+    if frame.design == "packed":
+        raise BudgetError(f"{frame.task} writes a document for every question, so it cannot be packed.")
+    samples = []
+    for trial in range(num_trials):
+        for depth in grid.depths:
+            for length in grid.lengths:
+                cell = Cell(frame.task, length, depth, trial)
+
+                def listing(num_entries: int, cell: Cell = cell) -> Listing:
+                    return write(frame.rng(cell.trial, cell.depth), cell.depth, num_entries)
+
+                samples.append(build_listed(frame, cell, room(length), min_entries, listing))
+    return samples
+
+
+def build_controls(frame: Frame, grid: Grid, num_trials: int, draw: Draw) -> list[Sample]:
+    """For every item the question alone, and after its supporting text alone."""
+    samples = []
+    for trial in range(num_trials):
+        items = draw_items(frame, grid, trial, draw)
+        different = {id(item): (depth, item) for (_, depth), item in items.items()}
+        for depth, item in different.values():
+            cell = Cell(frame.task, 0, depth, trial)
+            support = [item.needles[place].text for place in sorted(item.support)]
+            samples.append(build_control(frame, cell, item, "closed_book", ()))
+            samples.append(build_control(frame, cell, item, "short", support))
+    return samples
+
+
+def build_list_controls(frame: Frame, grid: Grid, num_trials: int, min_entries: int, write: Write) -> list[Sample]:
+    """For every question of a task that writes its documents itself: alone, and after the smallest list."""
+    samples = []
+    for trial in range(num_trials):
+        for depth in grid.depths:
+            listing = write(frame.rng(trial, depth), depth, min_entries)
+            cell = Cell(frame.task, 0, depth, trial)
+            samples.append(build_control(frame, cell, listing, "closed_book", ()))
+            samples.append(build_list(frame, cell, listing, control="short"))
+    return samples

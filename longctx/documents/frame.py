@@ -11,7 +11,34 @@ import numpy as np
 from longctx.documents.splice import Piece, Tail, encode_head, encode_tail
 from longctx.documents.template import Template
 from longctx.documents.tokenizer import Tokenizer
-from longctx.records import Cell, Design, Document, Haystack, Item, Prompt, Sample, TokenIds
+from longctx.records import (
+    Bytes,
+    Cell,
+    Control,
+    Design,
+    Document,
+    Haystack,
+    Item,
+    Listing,
+    Prompt,
+    Question,
+    Sample,
+    TokenIds,
+)
+
+Asked = Item | Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How much of a document a prompt reads, and where in it stands what the answer needs."""
+
+    num_tokens: int
+    num_text_bytes: int
+    last: Piece
+    """The sentence that the prompt's part of the document ends with."""
+    support: tuple[slice, ...]
+    """Tokens of the document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,52 +63,73 @@ class Frame:
         text = self.template.head_text(self.tokenizer)
         return encode_head(text, first, self.template.head_prefix_ids(self.tokenizer), self.tokenizer)
 
-    def tail(self, last: Piece, item: Item) -> Tail:
-        text = self.template.tail_text(item, self.tokenizer)
-        return encode_tail(last, text, f" {item.targets[0]}", self.tokenizer)
+    def tail(self, last: Piece, asked: Asked) -> Tail:
+        text = self.template.tail_text(asked, self.tokenizer)
+        return encode_tail(last, text, f" {asked.targets[0]}", self.tokenizer)
 
     def sample(
         self,
         cell: Cell,
-        item: Item,
+        asked: Asked,
         head_ids: TokenIds,
         document: Document,
-        num_document_tokens: int,
-        tail: Tail,
-        needle: slice,
+        reach: Reach,
+        *,
+        max_new_tokens: int | None = None,
+        control: Control | None = None,
     ) -> Sample:
-        """The sample that asks `item` after the document's first tokens; `needle` is its place in the document.
+        """The sample that asks after the document's first tokens.
 
         Its id is a hash of everything that the model will see and of what would be right.
         """
-        before, after = needle.start, num_document_tokens - needle.stop
+        tail = self.tail(reach.last, asked)
+        room = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         digest = hashlib.sha256()
-        identity = (self.task, self.design, self.seed, cell, item.targets, self.max_new_tokens, self.stop)
-        for part in (repr(identity), self.tokenizer.fingerprint, document.id, str(num_document_tokens)):
+        identity = (self.task, self.design, self.seed, cell, control, asked.targets, room, self.stop)
+        for part in (repr(identity), self.tokenizer.fingerprint, document.id, str(reach.num_tokens)):
             digest.update(part.encode() + b"\0")
         digest.update(head_ids.tobytes() + b"\0" + tail.token_ids.tobytes())
         prompt = Prompt(
             id=digest.hexdigest()[:16],
             head_ids=head_ids,
             document=document,
-            num_document_tokens=num_document_tokens - tail.num_taken_back,
+            num_document_tokens=reach.num_tokens - tail.num_taken_back,
             tail_ids=tail.token_ids,
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=room,
             stop=self.stop,
+            head_text=self.template.head_text(self.tokenizer),
+            num_text_bytes=reach.num_text_bytes,
+            tail_text=self.template.tail_text(asked, self.tokenizer),
         )
+        first = reach.support[0] if reach.support else slice(0, 0)
+        others = reach.num_tokens - (first.stop - first.start)
+        candidates = asked.candidates if isinstance(asked, Item) else ()
         return Sample(
             cell=cell,
             prompt=prompt,
-            targets=item.targets,
-            draft_ids=tail.draft_ids,
-            needle_position=len(head_ids) + needle.start,
-            needle_depth=before / max(1, before + after),
+            targets=asked.targets,
+            draft_ids=tail.draft_ids[:room],
+            support_positions=tuple(len(head_ids) + place.start for place in reach.support),
+            needle_depth=first.start / max(1, others),
+            question=Question(asked.kind, asked.hops, len(candidates)),
+            control=control,
         )
 
 
-def make_document(parts: list[TokenIds]) -> Document:
-    token_ids = np.concatenate(parts)
-    return Document(hashlib.sha256(token_ids.tobytes()).hexdigest()[:16], token_ids)
+def make_document(token_ids: list[TokenIds], parts: list[Bytes], repeated_share: float) -> Document:
+    """A document of these pieces; its id is a hash of its tokens."""
+    joined = np.concatenate(token_ids) if token_ids else np.empty(0, dtype=np.int32)
+    return Document(hashlib.sha256(joined.data).hexdigest()[:16], joined, tuple(parts), repeated_share)
+
+
+def repeated_share(haystack: Haystack, num_sentences: int) -> float:
+    """Share of the first sentences' 8-grams of tokens that are not first occurrences."""
+    return float(haystack.repeated[num_sentences]) / max(1, int(haystack.starts[num_sentences]))
+
+
+def text_between(haystack: Haystack, first: int, last: int) -> Bytes:
+    """The text of the sentences from `first` up to `last`, not copied."""
+    return haystack.text[haystack.text_starts[first] : haystack.text_starts[last]].data
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,17 @@ their needles.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from longctx.documents.frame import Frame, Trial, make_document
-from longctx.documents.splice import Piece, Tail, check_join, encode_after, encode_alone, sentence
+from longctx.documents.frame import Frame, Reach, Trial, make_document, repeated_share, text_between
+from longctx.documents.splice import Piece, check_join, encode_after, encode_alone, sentence
 from longctx.errors import BudgetError
 from longctx.lengths import format_length
-from longctx.records import Cell, Haystack, Item, Sample, TokenIds
+from longctx.records import Bytes, Cell, Haystack, Item, Needle, Sample, TokenIds
 
 # Fewest filler tokens of a document; with less there is no depth to speak of.
 _MIN_FILLER_TOKENS = 64
@@ -29,11 +33,11 @@ def build_isolated(frame: Frame, trial: Trial, length: int, depth: float, item: 
     """
     cell = Cell(frame.task, length, depth, trial.number)
     first = sentence(trial.haystack, 0)
-    needle = encode_alone(f" {item.needle}", frame.tokenizer)
-    overhead = len(frame.head(first)) + frame.tail(first, item).num_added + frame.max_new_tokens + len(needle.token_ids)
+    needles = sum(len(encode_alone(f" {needle.text}", frame.tokenizer).token_ids) for needle in item.needles)
+    overhead = len(frame.head(first)) + frame.tail(first, item).num_added + frame.max_new_tokens + needles
     if length < overhead + _MIN_FILLER_TOKENS:
         raise BudgetError(
-            f"A context of {format_length(length)} tokens is too short for {frame.task}: template, needle, "
+            f"A context of {format_length(length)} tokens is too short for {frame.task}: template, needles, "
             f"question and room for the answer take {overhead}; the shortest is {overhead + _MIN_FILLER_TOKENS}."
         )
     num_filler = length - overhead
@@ -42,46 +46,109 @@ def build_isolated(frame: Frame, trial: Trial, length: int, depth: float, item: 
         difference = length - sample.prompt.num_tokens - frame.max_new_tokens
         if difference == 0:
             return sample
-        num_filler += difference  # the head or the tail is another number of tokens beside these sentences
+        num_filler += difference  # a piece is another number of tokens beside these sentences
     raise BudgetError(f"No document of exactly {length} tokens was found for {cell}.")
+
+
+@dataclass(slots=True)
+class _Filler:
+    """Whole sentences in order, then the closers that make the number of tokens exact."""
+
+    haystack: Haystack
+    count: int
+    closers: tuple[int, ...]
+
+    @property
+    def num_sentences(self) -> int:
+        return self.count + len(self.closers)
+
+    def sentence(self, index: int) -> Piece:
+        return sentence(self.haystack, index if index < self.count else self.closers[index - self.count])
+
+    def gaps(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Token offsets of the gaps between sentences, where needles may stand."""
+        starts = self.haystack.starts
+        lengths = [int(starts[index + 1] - starts[index]) for index in self.closers]
+        ends = int(starts[self.count]) + np.cumsum([0, *lengths], dtype=np.int64)
+        return np.concatenate([starts[: self.count], ends])
+
+    def between(self, first: int, last: int) -> list[tuple[TokenIds, Bytes]]:
+        """Tokens and text of the sentences from `first` up to `last`."""
+        haystack, stop = self.haystack, min(last, self.count)
+        found: list[tuple[TokenIds, Bytes]] = []
+        if first < stop:
+            tokens = haystack.token_ids[haystack.starts[first] : haystack.starts[stop]]
+            found.append((tokens, text_between(haystack, first, stop)))
+        for index in range(max(first, self.count), last):
+            piece = self.sentence(index)
+            found.append((piece.token_ids, piece.text.encode()))
+        return found
 
 
 def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, num_filler: int) -> Sample:
     """The sample with exactly `num_filler` filler tokens."""
-    haystack = trial.haystack
-    count, closers = exact_fill(haystack, num_filler)
-    pieces = [sentence(haystack, index) for index in closers]
-    # Token offsets of the gaps between sentences, where a needle may stand.
-    gaps = np.concatenate([haystack.starts[: count + 1], haystack.starts[count] + _running_lengths(pieces)])
-    gap = int(np.argmin(np.abs(gaps - cell.depth * num_filler)))
-    filler = np.concatenate([haystack.token_ids[: haystack.starts[count]], *(piece.token_ids for piece in pieces)])
+    filler = _Filler(trial.haystack, *exact_fill(trial.haystack, num_filler))
+    for index in range(max(1, filler.count), filler.num_sentences):
+        check_join(filler.sentence(index - 1), filler.sentence(index), frame.tokenizer)
+    gaps = filler.gaps()
+    tokens: list[TokenIds] = []
+    parts: list[Bytes] = []
+    places: dict[int, slice] = {}
+    done, num_tokens = 0, 0
+    left: Piece | None = None
+    for gap, number, needle in _in_order(item.needles, gaps, num_filler):
+        for piece_ids, text in filler.between(done, gap):
+            tokens.append(piece_ids)
+            parts.append(text)
+        if gap > done:
+            num_tokens, left = num_tokens + int(gaps[gap] - gaps[done]), filler.sentence(gap - 1)
+        piece = _encode_needle(frame, left, needle)
+        left, done = piece, gap
+        tokens.append(piece.token_ids)
+        parts.append(piece.text.encode())
+        places[number] = slice(num_tokens, num_tokens + len(piece.token_ids))
+        num_tokens += len(piece.token_ids)
+        if gap < filler.num_sentences:
+            check_join(piece, filler.sentence(gap), frame.tokenizer)
+    for piece_ids, text in filler.between(done, filler.num_sentences):
+        tokens.append(piece_ids)
+        parts.append(text)
+    document = make_document(tokens, parts, repeated_share(trial.haystack, filler.count))
+    last = filler.sentence(filler.num_sentences - 1) if left is None or done < filler.num_sentences else left
+    first = Piece(bytes(parts[0]).decode(), tokens[0]) if _starts_with_needle(places) else filler.sentence(0)
+    reach = Reach(
+        num_tokens=len(document.token_ids),
+        num_text_bytes=sum(map(len, parts)),
+        last=last,
+        support=tuple(places[number] for number in item.support),
+    )
+    return frame.sample(cell, item, frame.head(first), document, reach)
 
-    def piece_at(index: int) -> Piece:
-        return sentence(haystack, index) if index < count else pieces[index - count]
 
-    num_pieces = count + len(pieces)
-    text = f" {item.needle}"
-    needle = encode_after(piece_at(gap - 1), text, frame.tokenizer) if gap else encode_alone(text, frame.tokenizer)
-    if gap < num_pieces:
-        check_join(needle, piece_at(gap), frame.tokenizer)
-    for index in range(max(1, count), num_pieces):
-        check_join(piece_at(index - 1), piece_at(index), frame.tokenizer)
-    document = make_document([filler[: gaps[gap]], needle.token_ids, filler[gaps[gap] :]])
-    head: TokenIds = frame.head(piece_at(0) if gap else needle)
-    tail: Tail = frame.tail(piece_at(num_pieces - 1) if gap < num_pieces else needle, item)
-    start = int(gaps[gap])
-    place = slice(start, start + len(needle.token_ids))
-    return frame.sample(cell, item, head, document, len(document.token_ids), tail, place)
+def _starts_with_needle(places: dict[int, slice]) -> bool:
+    return any(place.start == 0 for place in places.values())
 
 
-def _running_lengths(pieces: list[Piece]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.cumsum([len(piece.token_ids) for piece in pieces], dtype=np.int64)
+def _encode_needle(frame: Frame, left: Piece | None, needle: Needle) -> Piece:
+    text = f" {needle.text}"
+    return encode_after(left, text, frame.tokenizer) if left else encode_alone(text, frame.tokenizer)
+
+
+def _in_order(
+    needles: Sequence[Needle], gaps: np.ndarray[tuple[int], np.dtype[np.int64]], num_filler: int
+) -> list[tuple[int, int, Needle]]:
+    """(gap, number, needle) by place: each at the gap that is nearest to its depth."""
+    placed = [
+        (int(np.argmin(np.abs(gaps - needle.depth * num_filler))), number, needle)
+        for number, needle in enumerate(needles)
+    ]
+    return sorted(placed, key=lambda entry: (entry[0], entry[2].depth, entry[1]))
 
 
 def exact_fill(haystack: Haystack, num_tokens: int) -> tuple[int, tuple[int, ...]]:
     """A way to take whole sentences of exactly `num_tokens` tokens together.
 
-    Returns (count, closers): the first `count` sentences in order, then up to two later ones.
+    Returns (count, closers): the first `count` sentences in order, then up to two later movable ones.
     Raises BudgetError if there is none.
     """
     starts = haystack.starts
@@ -90,11 +157,17 @@ def exact_fill(haystack: Haystack, num_tokens: int) -> tuple[int, tuple[int, ...
         rest = num_tokens - int(starts[count])
         if rest == 0:
             return count, ()
-        later = range(count, min(haystack.num_sentences, count + _CLOSER_WINDOW))
-        by_length = {int(starts[index + 1] - starts[index]): index for index in reversed(later)}
+        later = itertools.islice(_movable_from(haystack, count), _CLOSER_WINDOW)
+        by_length = {int(starts[index + 1] - starts[index]): index for index in reversed(list(later))}
         if rest in by_length:
             return count, (by_length[rest],)
         for length, index in by_length.items():
             if by_length.get(rest - length, index) != index:
                 return count, (index, by_length[rest - length])
     raise BudgetError(f"No whole sentences of {haystack.name!r} make exactly {num_tokens} tokens.")
+
+
+def _movable_from(haystack: Haystack, index: int) -> list[int]:
+    """The next sentences from `index` on that may stand anywhere."""
+    stop = min(haystack.num_sentences, index + 16 * _CLOSER_WINDOW)
+    return [index + int(i) for i in np.flatnonzero(haystack.movable[index:stop])]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from longctx.documents.tokenizer import Tokenizer
 from longctx.errors import ConfigError
-from longctx.records import Item
+from longctx.records import Item, Listing
 
 # Takes the document's place while the chat template is rendered; no template produces it.
 _DOCUMENT = "\ue000"
@@ -27,12 +27,12 @@ class Template:
         """Ids before the head: a chat template writes its own BOS, plain text gets the tokenizer's."""
         return tokenizer.prefix_ids if self.kind == "plain" else []
 
-    def tail_text(self, item: Item, tokenizer: Tokenizer) -> str:
+    def tail_text(self, asked: Item | Listing, tokenizer: Tokenizer) -> str:
         """All text after the document, up to where the model speaks."""
         if self.kind == "plain":
-            answer = f" {item.answer_prefix}" if item.answer_prefix else ""
-            return self._render(tokenizer, item.question).partition(_DOCUMENT)[2] + answer
-        return self._render(tokenizer, item.question).partition(_DOCUMENT)[2] + item.answer_prefix
+            answer = f" {asked.answer_prefix}" if asked.answer_prefix else ""
+            return self._render(tokenizer, asked.question).partition(_DOCUMENT)[2] + answer
+        return self._render(tokenizer, asked.question).partition(_DOCUMENT)[2] + asked.answer_prefix
 
     def _render(self, tokenizer: Tokenizer, question: str) -> str:
         content = f"{self.instruction} Text:{_DOCUMENT}\n\n"

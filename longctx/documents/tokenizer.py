@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,14 +23,19 @@ class Encoding:
     ends: NDArray[np.int64]
 
     def boundary(self, position: int) -> int | None:
-        """Number of tokens before character `position`, or None if a token spans it.
+        """Number of tokens before character `position`, or None if a token spans it."""
+        counts, clean = self.boundaries(np.array([position]))
+        return int(counts[0]) if clean[0] else None
+
+    def boundaries(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Number of tokens before each character position, and whether no token spans it.
 
         A token may leave the blank in front of it out of its span, so a boundary is clean when
         the tokens before end at or before it and the tokens after start at or after it.
         """
-        count = int(np.searchsorted(self.ends, position, side="right"))
-        clean = count == len(self.starts) or self.starts[count] >= position
-        return count if clean else None
+        counts = np.searchsorted(self.ends, positions, side="right")
+        following = np.append(self.starts, np.iinfo(np.int64).max)[counts]
+        return counts.astype(np.int64), following >= positions
 
 
 class Tokenizer(Protocol):
@@ -50,6 +56,10 @@ class Tokenizer(Protocol):
         """Tokens of `text` as it stands, nothing added."""
         ...
 
+    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+        """The same for many texts, on all cores where it can."""
+        ...
+
     def decode(self, token_ids: list[int]) -> str:
         """Text of the tokens, special tokens left out."""
         ...
@@ -67,7 +77,10 @@ class HubTokenizer:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(f"{type(tokenizer).__name__} gives no character offsets; a tokenizer.json is needed.")
         self._tokenizer = tokenizer
-        self.fingerprint = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.fingerprint = hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
         self.template_fingerprint = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
         self.has_chat_template = bool(tokenizer.chat_template)
         # transformers' post-processor may also append; only what comes before the text is a prefix.
@@ -77,9 +90,15 @@ class HubTokenizer:
         self.prefix_ids: list[int] = list(with_special[: places[0]]) if places else []
 
     def encode(self, text: str) -> Encoding:
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        offsets = np.asarray(encoded.offset_mapping, dtype=np.int64).reshape(-1, 2)
-        return Encoding(np.asarray(encoded.input_ids, dtype=np.int32), offsets[:, 0], offsets[:, 1])
+        return self._encoding(self._backend.encode(text, add_special_tokens=False))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+        return [self._encoding(found) for found in self._backend.encode_batch(texts, add_special_tokens=False)]
+
+    @staticmethod
+    def _encoding(found: Any) -> Encoding:
+        offsets = np.asarray(found.offsets, dtype=np.int64).reshape(-1, 2)
+        return Encoding(np.asarray(found.ids, dtype=np.int32), offsets[:, 0], offsets[:, 1])
 
     def decode(self, token_ids: list[int]) -> str:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -6,8 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from longctx.engine.cache import file_digest
 from longctx.errors import ModelError
+from longctx.files import file_digest
 
 
 def check_safetensors(path: Path) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from longctx.documents.tokenizer import HubTokenizer
-from longctx.engine.cache import file_digest
 from longctx.engine.cost import ModelShape
 from longctx.engine.files import weight_files, weights_digest
 from longctx.engine.sources import ModelSource
 from longctx.environment import cpu_flags
 from longctx.errors import ModelError
+from longctx.files import file_digest
 
 
 @contextlib.contextmanager
@@ -58,20 +58,28 @@ class ModelCard:
     shape: ModelShape
 
 
+def read_tokenizer(source: ModelSource, trust_remote_code: bool = False) -> HubTokenizer:
+    """The tokenizer of a model; raises ModelError."""
+    with _as_model_error(source):
+        from transformers import AutoTokenizer
+
+        return HubTokenizer(
+            AutoTokenizer.from_pretrained(source.path, **source.arguments, trust_remote_code=trust_remote_code)
+        )
+
+
 def read_card(source: ModelSource, trust_remote_code: bool = False) -> ModelCard:
     """Config and tokenizer of a model, without its weights; raises ModelError."""
     with _as_model_error(source):
-        from transformers import AutoConfig, AutoTokenizer
+        from transformers import AutoConfig
 
-        arguments = {**source.arguments, "trust_remote_code": trust_remote_code}
-        config = AutoConfig.from_pretrained(source.path, **arguments)
-        tokenizer = AutoTokenizer.from_pretrained(source.path, **arguments)
+        config = AutoConfig.from_pretrained(source.path, **source.arguments, trust_remote_code=trust_remote_code)
         text_config = config.get_text_config(decoder=True)
         shape = ModelShape.from_config(text_config, trust_remote_code)
     window = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
     if not isinstance(window, int):
         raise ModelError(f"{source.name} advertises no window: its config has no max_position_embeddings.")
-    return ModelCard(source, text_config, HubTokenizer(tokenizer), window, shape)
+    return ModelCard(source, text_config, read_tokenizer(source, trust_remote_code), window, shape)
 
 
 def choose_dtype(asked: str, device: str) -> str:

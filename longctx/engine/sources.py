@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longctx.engine.cache import cache_folder, file_digest
 from longctx.errors import ModelError, UnknownNameError
+from longctx.files import cache_folder, file_digest
 
 # Part of the cache key: raise it when the conversion changes.
 _CONVERSION = 1

@@ -1,26 +1,48 @@
-"""Sources of filler text, by name. A source yields sentences for a seed, without end or until it runs dry."""
+"""Sources of filler text, by name."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from longctx.errors import UnknownNameError
 
-Source = Callable[[int], Iterator[str]]
-"""seed -> sentences, each one line that starts with a capital letter and ends with . ! or ?"""
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where sentences come from: each one line that starts with a capital letter and ends a sentence."""
+
+    name: str
+    digest: str
+    """Changes whenever the sentences would."""
+    sentences: Callable[[int], Iterator[str]]
+    """seed -> sentences, without end or until it runs dry."""
+    repeats: bool = False
+    """Whether it says the same again on purpose, or because it was allowed to."""
 
 
-def _narrator() -> Source:
-    from longctx.haystack.narrator import narrate
-
-    return narrate
-
-
-_SOURCES: dict[str, Callable[[], Source]] = {"narrator": _narrator}
+# Generators: module and function, each in a file that with its word lists decides every sentence.
+_GENERATORS = {"narrator": ("longctx.haystack.narrator", "narrate", ("narrator",))}
+_REPEATING = ("noise",)
 
 
 def get_source(name: str) -> Source:
     """The source called `name`; raises UnknownNameError."""
-    if name not in _SOURCES:
-        raise UnknownNameError("haystack", name, _SOURCES)
-    return _SOURCES[name]()
+    if name not in _GENERATORS:
+        raise UnknownNameError("haystack", name, _GENERATORS)
+    module_name, function, lexicons = _GENERATORS[name]
+    module = importlib.import_module(module_name)
+    return Source(name, _digest(str(module.__file__), lexicons), getattr(module, function), name in _REPEATING)
+
+
+def _digest(module_file: str, lexicons: tuple[str, ...]) -> str:
+    """Hash of a generator's code and of its word lists."""
+    from longctx.haystack.lexicon import lexicon_file
+
+    found = hashlib.sha256(Path(module_file).read_bytes())
+    for name in lexicons:
+        found.update(lexicon_file(name).read_bytes())
+    return found.hexdigest()[:16]

@@ -14,7 +14,8 @@ from longctx.errors import StoreError
 from longctx.lengths import format_length
 from longctx.report.heatmap import colour, curve_svg, ink, write_pictures
 from longctx.report.summary import Summary, summarise
-from longctx.store import read_manifest, read_rows, write_atomically
+from longctx.files import write_atomically
+from longctx.store import read_manifest, read_rows
 
 _LISTED = 200
 

@@ -97,7 +97,8 @@ class Summary:
 def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
     """The summary of one run. `manifest` is what the store wrote."""
     config = manifest["config"]
-    rows = sorted(rows, key=lambda row: (row.task, row.length, row.depth, row.trial))
+    everything = rows
+    rows = sorted((row for row in rows if row.control is None), key=lambda row: (row.task, row.length, row.depth, row.trial))
     lengths, depths = tuple(config["lengths"]), tuple(config["depths"])
     model, window = manifest["model"]["name"], int(manifest["model"]["window"])
     tasks = tuple(
@@ -115,9 +116,9 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
         wrong=tuple(row for row in rows if row.score is not None and row.score < 1.0),
         num_rows=len(rows),
         num_expected=len(lengths) * len(depths) * int(config["trials"]) * len(tasks),
-        num_prompt_tokens=sum(row.num_prompt_tokens for row in rows),
-        num_prefilled_tokens=sum(row.num_prefilled_tokens for row in rows),
-        num_prefilled_prefix_tokens=sum(row.num_prefilled_prefix_tokens for row in rows),
+        num_prompt_tokens=sum(row.num_prompt_tokens for row in everything),
+        num_prefilled_tokens=sum(row.num_prefilled_tokens for row in everything),
+        num_prefilled_prefix_tokens=sum(row.num_prefilled_prefix_tokens for row in everything),
         manifest=manifest,
     )
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import get_args
 
 from longctx.config import SweepConfig
-from longctx.documents.build import Grid, build_samples, load_trial
-from longctx.documents.frame import Frame, Trial
 from longctx.documents.template import choose_template
 from longctx.engine.cost import ITEM_BYTES, ModelShape
 from longctx.engine.loading import ModelCard, choose_device, choose_dtype
@@ -17,6 +15,7 @@ from longctx.engine.tree import build_tree, tree_work
 from longctx.errors import BudgetError, ConfigError
 from longctx.lengths import doubling, format_length
 from longctx.records import Design, Sample
+from longctx.samples import make_samples
 from longctx.tasks import parse_task
 
 _CHUNKS = {"cpu": 256, "cuda": 4096}
@@ -60,33 +59,6 @@ def choose_chunk(device: str, design: str, lengths: Sequence[int]) -> int:
     return chunk
 
 
-def load_trials(config: SweepConfig, card: ModelCard) -> list[Trial]:
-    """The filler of all trials, tokenised; raises BudgetError if the source has too little."""
-    longest = max(config.lengths)
-    return [
-        load_trial(config.haystack, config.seed, number, card.tokenizer, longest) for number in range(config.trials)
-    ]
-
-
-def make_samples(config: SweepConfig, card: ModelCard, trials: Sequence[Trial]) -> list[Sample]:
-    """All samples of a resolved config, in the tested model's tokens; raises BudgetError or SpliceError."""
-    grid = Grid(config.lengths, config.depths)
-    samples: list[Sample] = []
-    for spec in config.task:
-        task = parse_task(spec)
-        frame = Frame(
-            task=task.spec(),
-            design=config.design,
-            seed=config.seed,
-            tokenizer=card.tokenizer,
-            template=choose_template(config.template, task.instruction, card.tokenizer),
-            max_new_tokens=task.max_new_tokens,
-            stop=task.stop,
-        )
-        samples += build_samples(frame, grid, trials, task.item)
-    return samples
-
-
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What one design of a sweep takes."""
@@ -115,9 +87,9 @@ def sample_cost(samples: Sequence[Sample], chunk: int, shape: ModelShape) -> Cos
     """The cost of reading these samples' prompts over one tree."""
     work = tree_work(build_tree([sample.prompt for sample in samples], chunk))
     return Cost(
-        num_cells=len({(s.cell.task, s.cell.length, s.cell.depth) for s in samples}),
+        num_cells=len({(s.cell.task, s.cell.length, s.cell.depth) for s in samples if s.control is None}),
         num_samples=len(samples),
-        num_documents=len({s.prompt.document.id for s in samples}),
+        num_documents=len({s.prompt.document.id for s in samples if s.control is None}),
         num_prompt_tokens=sum(s.prompt.num_tokens for s in samples),
         num_prefill_tokens=work.num_tokens,
         flops=sum(shape.prefill_flops(start, stop) for start, stop in work.spans),
@@ -128,12 +100,11 @@ def make_plan(config: SweepConfig, card: ModelCard) -> Plan:
     """Build the samples and cost both designs; raises BudgetError if the one asked for cannot be built."""
     costs: dict[Design, Cost | str] = {}
     chosen: list[Sample] = []
-    trials = load_trials(config, card)
     for design in get_args(Design):
         # The other design is costed as it would run by itself: with its own chunk.
         chunk = config.chunk if design == config.design else choose_chunk(config.device, design, config.lengths)
         try:
-            samples = make_samples(dataclasses.replace(config, design=design), card, trials)
+            samples = make_samples(dataclasses.replace(config, design=design), card.tokenizer)
             costs[design] = sample_cost(samples, chunk, card.shape)
         except BudgetError as error:
             if design == config.design:

@@ -1,40 +1,52 @@
 """Tasks by name. A task writes items and scores answers; it never sees a tokenizer or a model.
 
-To add one: a module here with a frozen dataclass that derives from Task, and its name in _MODULES.
-Its fields are its options: `--task niah_single:digits=5`.
+To add one: a module here with a frozen dataclass that derives from NeedleTask or ListTask, and its name
+in _MODULES. Its fields are its options: `--task niah_single:digits=5`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
+from typing import Any
 
 from longctx.errors import ConfigError, UnknownNameError
 from longctx.tasks.base import Task
 
 _MODULES = ("niah_single",)
+_TYPES = {"int": (int, "a whole number"), "float": (float, "a number"), "str": (str, "text")}
 
 
-def _classes() -> dict[str, type[Task]]:
+def task_classes() -> dict[str, type[Task]]:
+    """All tasks by name."""
     for module in _MODULES:
         importlib.import_module(f"longctx.tasks.{module}")
-    return {cls.name: cls for cls in Task.__subclasses__()}
+    waiting: list[Any] = [Task]
+    found: dict[str, type[Task]] = {}
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        if not inspect.isabstract(cls):
+            found[cls.name] = cls
+    return dict(sorted(found.items()))
 
 
 def parse_task(spec: str) -> Task:
     """The task that `name:option=value:...` describes; raises ConfigError."""
     name, *options = spec.split(":")
-    classes = _classes()
+    classes = task_classes()
     if name not in classes:
         raise UnknownNameError("task", name, classes)
     fields = {field.name: field for field in dataclasses.fields(classes[name])}
-    values: dict[str, int] = {}
+    values: dict[str, Any] = {}
     for option in options:
         key, _, value = option.partition("=")
         if key not in fields:
             raise UnknownNameError(f"option of {name}", key, fields)
+        convert, what = _TYPES[str(fields[key].type)]
         try:
-            values[key] = int(value)
+            values[key] = convert(value)
         except ValueError:
-            raise ConfigError(f"{name}: {key} is {value!r}; it must be a whole number.") from None
+            raise ConfigError(f"{name}: {key} is {value!r}; it must be {what}.") from None
     return classes[name](**values)

@@ -19,16 +19,17 @@ from typing import ClassVar
 
 from longctx.errors import ConfigError
 from longctx.haystack.lexicon import load_lexicon
-from longctx.records import Item, Score
+from longctx.records import Item, Needle, Score
 from longctx.scoring import NUMBER_STOP, score_number
-from longctx.tasks.base import Task
+from longctx.tasks.base import Measures, NeedleTask
 
 
 @dataclass(frozen=True)
-class NiahSingle(Task):
+class NiahSingle(NeedleTask):
     """`digits`: length of the number."""
 
     name: ClassVar[str] = "niah_single"
+    measures: ClassVar[Measures] = "retrieves"
     instruction: ClassVar[str] = "A special number is stated once in the text below. Read the text and remember it."
     stop: ClassVar[str] = NUMBER_STOP
 
@@ -43,13 +44,13 @@ class NiahSingle(Task):
                 f"{self.digits} digits need at least {self.digits + 1}."
             )
 
-    def item(self, rng: random.Random) -> Item:
+    def item(self, rng: random.Random, depth: float) -> Item:
         words = load_lexicon("keys")
         key = f"{rng.choice(words['first'])} {rng.choice(words['second'])}"
         number = str(rng.randrange(10 ** (self.digits - 1), 10**self.digits))
         fact = f"The special number for {key} is"
         return Item(
-            needle=f"{fact} {number}.",
+            needles=(Needle(f"{fact} {number}.", depth),),
             question=f"What is the special number for {key} that the text states?",
             answer_prefix=fact,
             targets=(number,),

@@ -1,0 +1,195 @@
+"""A source's sentences as tokens on disk: written once for each tokenizer, memory-mapped afterwards.
+
+Blocks of sentences are tokenised together, on all cores, each block beside the sentence before it, whose
+tokens must come out the same both times. A sentence ends where a token ends; two between which a token
+spans the border become one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longctx.documents.splice import Piece, check_join, merges
+from longctx.documents.tokenizer import Encoding, Tokenizer
+from longctx.errors import BudgetError
+from longctx.records import Haystack, TokenIds
+
+_BLOCK_SENTENCES = 64
+_BATCH_BLOCKS = 64
+_NGRAM = 8
+
+_ARRAYS: dict[str, type] = {
+    "token_ids": np.int32,
+    "starts": np.int64,
+    "text": np.uint8,
+    "text_starts": np.int64,
+    "num_passages": np.int64,
+    "repeated": np.int64,
+    "movable": np.bool_,
+}
+"""What a folder holds: `num_passages[i]` are the sentences as the source gave them up to the end of sentence i."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """Sentences with their tokens; offsets count from the start of the block."""
+
+    token_ids: TokenIds
+    token_ends: NDArray[np.int64]
+    texts: list[str]
+    num_passages: NDArray[np.int64]
+    """Passages in each of `texts`: more than one where a token spans a border."""
+
+    def last(self) -> Piece:
+        first = self.token_ends[-2] if len(self.texts) > 1 else 0
+        return Piece(self.texts[-1], self.token_ids[first:])
+
+
+def _cut(passages: list[str], encoding: Encoding, start: int) -> _Block | None:
+    """The block of `passages`, which begin at character `start` of the text; None where a token spans an end."""
+    positions = start + np.cumsum([0, *map(len, passages)], dtype=np.int64)
+    counts, clean = encoding.boundaries(positions)
+    if not clean[0] or not clean[-1]:
+        return None
+    kept = np.flatnonzero(clean)
+    texts = passages
+    if len(kept) < len(positions):
+        texts = ["".join(passages[a:b]) for a, b in itertools.pairwise(kept.tolist())]
+    return _Block(
+        token_ids=encoding.token_ids[counts[0] : counts[-1]],
+        token_ends=counts[kept[1:]] - counts[0],
+        texts=texts,
+        num_passages=np.diff(kept),
+    )
+
+
+def _blocks(sentences: Iterator[str], tokenizer: Tokenizer) -> Iterator[_Block]:
+    """All sentences in blocks; raises SpliceError where the tokenizer merges across two blocks."""
+    passages = (" " + text for text in sentences)
+    before: Piece | None = None
+    while True:
+        groups = []
+        for _ in range(_BATCH_BLOCKS):
+            group = list(itertools.islice(passages, _BLOCK_SENTENCES))
+            if group:
+                groups.append(group)
+        if not groups:
+            return
+        contexts = [before.text if before else "", *(group[-1] for group in groups[:-1])]
+        texts = ["." + left + "".join(group) for left, group in zip(contexts, groups, strict=True)]
+        encodings = tokenizer.encode_batch(texts)
+        for context, group, encoding in zip(contexts, groups, encodings, strict=True):
+            block = _cut(group, encoding, 1 + len(context))
+            if before is not None and context != before.text and block is not None:
+                # The block before ended with several sentences in one.
+                check_join(before, Piece(block.texts[0], block.token_ids[: block.token_ends[0]]), tokenizer)
+            elif before is not None and not _repeats(encoding, before, len(context)):
+                block = None
+            if block is None:
+                raise merges(context or ".", group[0])
+            yield block
+            before = block.last()
+
+
+def _repeats(encoding: Encoding, before: Piece, length: int) -> bool:
+    """Whether the context of a block came out as the tokens that the block before ended with."""
+    counts, clean = encoding.boundaries(np.array([1, 1 + length]))
+    return bool(clean.all()) and np.array_equal(encoding.token_ids[counts[0] : counts[1]], before.token_ids)
+
+
+def write_tokens(folder: Path, name: str, sentences: Iterator[str], tokenizer: Tokenizer, num_tokens: int) -> None:
+    """Write the first sentences that hold at least `num_tokens` tokens into a new folder, all of it or nothing.
+
+    Another process may write the same at the same time: the first one's stays. Raises BudgetError if the
+    source runs dry before: a haystack does not repeat itself.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    try:
+        total = _write_blocks(unfinished, sentences, tokenizer, num_tokens)
+        if total < num_tokens:
+            raise BudgetError(f"The haystack {name!r} has {total:,} unique tokens; {num_tokens:,} are needed.")
+        starts = _load(unfinished, "starts")
+        _save(unfinished, "repeated", count_repeated(_load(unfinished, "token_ids"), starts))
+        _save(unfinished, "movable", np.ones(len(starts) - 1, dtype=np.bool_))
+        if not folder.exists():
+            os.replace(unfinished, folder)
+    except OSError:
+        if not folder.exists():  # another process may have finished first
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_blocks(folder: Path, sentences: Iterator[str], tokenizer: Tokenizer, num_tokens: int) -> int:
+    total = 0
+    text_total = 0
+    passages = 0
+    starts: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+    text_starts: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+    num_passages: list[NDArray[np.int64]] = []
+    with open(folder / "token_ids", "wb") as token_file, open(folder / "text", "wb") as text_file:
+        for block in _blocks(sentences, tokenizer):
+            block.token_ids.tofile(token_file)
+            data = "".join(block.texts).encode()
+            text_file.write(data)
+            starts.append(total + block.token_ends)
+            text_starts.append(text_total + np.cumsum([len(text.encode()) for text in block.texts], dtype=np.int64))
+            num_passages.append(passages + np.cumsum(block.num_passages))
+            total += len(block.token_ids)
+            text_total += len(data)
+            passages += int(block.num_passages.sum())
+            if total >= num_tokens:
+                break
+    _save(folder, "starts", np.concatenate(starts))
+    _save(folder, "text_starts", np.concatenate(text_starts))
+    _save(folder, "num_passages", np.concatenate([np.zeros(0, dtype=np.int64), *num_passages]))
+    return total
+
+
+def _save(folder: Path, name: str, values: NDArray[np.generic]) -> None:
+    values.astype(_ARRAYS[name]).tofile(folder / name)
+
+
+def _load(folder: Path, name: str) -> Any:
+    kind = _ARRAYS[name]
+    if (folder / name).stat().st_size == 0:
+        return np.zeros(0, dtype=kind)
+    return np.memmap(folder / name, dtype=kind, mode="r")
+
+
+def read_tokens(folder: Path, name: str) -> Haystack:
+    """The haystack in a folder that write_tokens has written."""
+    arrays = {field: _load(folder, field) for field in _ARRAYS if field != "num_passages"}
+    return Haystack(name, **arrays)
+
+
+def count_repeated(token_ids: TokenIds, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each number of whole sentences, how many of their 8-grams of tokens had come before in the same text.
+
+    8-grams are compared by a 64-bit hash; two of 10M fall together with a probability of about 3 in a million.
+    """
+    num_ngrams = len(token_ids) - _NGRAM + 1
+    if num_ngrams < 1:
+        return np.zeros(len(starts), dtype=np.int64)
+    hashes = np.zeros(num_ngrams, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for place in range(_NGRAM):
+            hashes *= np.uint64(0x9E3779B97F4A7C15)
+            hashes += token_ids[place : place + num_ngrams].astype(np.uint64) + np.uint64(1)
+            hashes ^= hashes >> np.uint64(29)
+    order = np.argsort(hashes, kind="stable")
+    again = np.zeros(num_ngrams + 1, dtype=np.int64)
+    same = hashes[order[1:]] == hashes[order[:-1]]
+    again[order[1:][same] + 1] = 1
+    return np.cumsum(again)[np.clip(starts - _NGRAM + 1, 0, num_ngrams)]
