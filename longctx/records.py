@@ -163,8 +163,12 @@ class Prompt:
 
     def text(self) -> str:
         """What a tokenizer makes the token ids of, without a BOS that it would put in front."""
-        document = b"".join(self.document.parts)[: self.num_text_bytes]
-        return self.head_text + document.decode() + self.tail_text
+        shown: list[Bytes] = [self.head_text.encode()]
+        left = self.num_text_bytes
+        for part in self.document.parts:
+            shown.append(part[:left])
+            left = max(0, left - len(part))
+        return b"".join([*shown, self.tail_text.encode()]).decode()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

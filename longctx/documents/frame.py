@@ -119,7 +119,7 @@ class Frame:
 def make_document(token_ids: list[TokenIds], parts: list[Bytes], repeated_share: float) -> Document:
     """A document of these pieces; its id is a hash of its tokens."""
     joined = np.concatenate(token_ids) if token_ids else np.empty(0, dtype=np.int32)
-    return Document(hashlib.sha256(joined.data).hexdigest()[:16], joined, tuple(parts), repeated_share)
+    return Document(hashlib.blake2b(joined.data, digest_size=8).hexdigest(), joined, tuple(parts), repeated_share)
 
 
 def repeated_share(haystack: Haystack, num_sentences: int) -> float:
