@@ -56,7 +56,10 @@ def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
             "--design", help="isolated: a document for every cell; packed: one for a trial.  [default: isolated]"
         ),
         click.option("--seed", type=int, help="Of everything drawn.  [default: 0]"),
-        click.option("--haystack", help="Source of the filler.  [default: narrator]"),
+        click.option(
+            "--haystack",
+            help="narrator, fiction, python, a fetched corpus, files:FOLDER_OR_GLOB, mix:A=0.7,B=0.3.  [default: narrator]",
+        ),
         click.option("--template", help="auto, chat or plain.  [default: auto]"),
         click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: auto]"),
         click.option("--device", help="auto, cpu, cuda, cuda:1, ...  [default: auto]"),
@@ -66,6 +69,7 @@ def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
             "--batch-tokens", type=int, help="KV tokens that one batch of questions may hold.  [default: 65536]"
         ),
         click.option("--beyond-window", is_flag=True, default=None, help="Allow lengths over the advertised window."),
+        click.option("--allow-repeats", is_flag=True, default=None, help="Let a short haystack say the same again."),
         click.option("--controls/--no-controls", default=None, help="Ask without haystack too.  [default: controls]"),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Run code that comes with the model."),
     ]
@@ -172,14 +176,18 @@ def report(folder: Path) -> None:
 
 @main.command()
 @click.option("--task", help="Tasks with options.  [default: niah_single]")
-@click.option("--lengths", required=True, help="512..8k doubles, 1k,4k,8k lists.")
+@click.option("--lengths", help="512..8k doubles, 1k,4k,8k lists.")
 @click.option("--tokenizer", default="smollm2-135m-instruct", show_default=True, help="A model, or cl100k_base, ...")
 @click.option("--depths", help="A count, or a list of 0.0 to 1.0.  [default: 5]")
 @click.option("--trials", type=int, help="Repeats of every cell.  [default: 3]")
 @click.option("--design", help="isolated or packed.  [default: isolated]")
 @click.option("--seed", type=int, help="Of everything drawn.  [default: 0]")
-@click.option("--haystack", help="Source of the filler.  [default: narrator]")
+@click.option(
+    "--haystack",
+    help="narrator, fiction, python, a fetched corpus, files:FOLDER_OR_GLOB, mix:A=0.7,B=0.3.  [default: narrator]",
+)
 @click.option("--template", help="auto, chat or plain.  [default: auto]")
+@click.option("--allow-repeats", is_flag=True, default=None, help="Let a short haystack say the same again.")
 @click.option("--controls/--no-controls", default=None, help="Controls too.  [default: controls]")
 @click.option("--text/--ids", default=True, help="Prompts as text, or as token ids.  [default: text]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A .jsonl file.")
@@ -188,9 +196,11 @@ def generate(tokenizer: str, text: bool, out: Path, **flags: Any) -> None:
     with _errors_as_exit_code():
         from longctx.config import resolve_config
         from longctx.generate import find_tokenizer, write_prompts
-        from longctx.samples import make_samples
+        from longctx.samples import make_samples, resolve_grid
 
-        config = resolve_config(None, flags | {"model": tokenizer})
+        config = resolve_grid(resolve_config(None, flags | {"model": tokenizer}))
+        if not config.lengths:
+            raise ConfigError("No lengths were named: add --lengths 8k..128k.")
         samples = make_samples(config, find_tokenizer(tokenizer))
         write_prompts(samples, out, ids=not text)
         click.echo(f"{len(samples)} prompts, {sum(s.prompt.num_tokens for s in samples):,} tokens: {out}")
@@ -208,3 +218,32 @@ def tasks() -> None:
         options = " ".join(f"{field.name}={field.default}" for field in dataclasses.fields(task))
         first = (inspect.getdoc(inspect.getmodule(task)) or "").splitlines()[0]
         click.echo(f"{name:22} {task.measures:12} {options}\n{'':22} {first}")
+
+
+@main.group()
+def haystack() -> None:
+    """Corpora that are fetched once: list them, fetch them."""
+
+
+@haystack.command(name="list")
+def list_haystacks() -> None:
+    """List the corpora: size in SmolLM2's tokens, licence, and whether they are here."""
+    with _errors_as_exit_code():
+        from longctx.haystack.recipes import is_fetched, load_recipe, recipe_names
+
+        for recipe in map(load_recipe, recipe_names()):
+            here = "fetched" if is_fetched(recipe) else "-"
+            click.echo(f"{recipe.name:20} {recipe.num_tokens:>10,} tokens  {here:8} {recipe.title} ({recipe.licence})")
+
+
+@haystack.command()
+@click.argument("name")
+def fetch(name: str) -> None:
+    """Fetch a corpus from the package archives that this machine knows, and check its checksum."""
+    with _errors_as_exit_code():
+        from longctx.haystack.recipes import fetch as fetch_recipe
+
+        written = fetch_recipe(name)
+        for file in written:
+            click.echo(f"{file.stat().st_size / 1e6:6.1f} MB  {file}")
+        click.echo(f"Use it with --haystack {name}" if written else f"{name} is here already.")

@@ -51,6 +51,8 @@ class SweepConfig:
     batch_tokens: int = 65_536
     """Most tokens of KV cache that the questions asked in one batch may hold together."""
     beyond_window: bool = False
+    allow_repeats: bool = False
+    """Let a haystack that is too short say the same again; the report prints how much of it is repeated."""
     controls: bool = True
     """Ask every question without the haystack too, and after its supporting text alone."""
     trust_remote_code: bool = False

@@ -37,7 +37,7 @@ def describe(sample: Sample, ids: bool) -> dict[str, Any]:
         "control": sample.control,
         "kind": sample.question.kind,
         "hops": sample.question.hops,
-        "num_candidates": sample.question.num_candidates,
+        "candidates": sample.question.candidates,
         "targets": sample.targets,
         "num_prompt_tokens": prompt.num_tokens,
         "max_new_tokens": prompt.max_new_tokens,

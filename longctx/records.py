@@ -87,8 +87,8 @@ class Question:
 
     kind: str = ""
     hops: int = 1
-    num_candidates: int = 0
-    """Size of the closed set that the answer is from; 0 if there is none."""
+    candidates: tuple[str, ...] = ()
+    """The closed set that the answer is from; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,38 @@ class Listing:
     question: str
     answer_prefix: str
     targets: tuple[str, ...]
+    candidates: tuple[str, ...] = ()
     kind: str = ""
     hops: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """A question about a story that the filler itself tells."""
+
+    support_events: tuple[int, ...]
+    """Ids of the events that the answer needs, in the order of telling."""
+    question: str
+    answer_prefix: str
+    targets: tuple[str, ...]
+    candidates: tuple[str, ...]
+    kind: str
+    hops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A whole prompt that somebody else wrote, with its place in the grid."""
+
+    text: str
+    length: int
+    depth: float
+    targets: tuple[str, ...]
+    answer_prefix: str = ""
+    max_new_tokens: int | None = None
+
+
+Asked: TypeAlias = Item | Listing | Recall
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,49 +2,118 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
+
 from longctx.config import SweepConfig
+from longctx.documents import stories
 from longctx.documents.build import (
     Grid,
     build_controls,
     build_list_controls,
     build_lists,
     build_samples,
+    build_stories,
+    build_story_controls,
     load_trial,
 )
-from longctx.documents.frame import Frame
+from longctx.documents.filler import trial_seed
+from longctx.documents.frame import Frame, Trial
+from longctx.documents.given import build_given
+from longctx.documents.stories import StoryTrial, load_story
 from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import Tokenizer
+from longctx.errors import ConfigError
 from longctx.haystack import get_source
 from longctx.records import Sample
 from longctx.tasks import parse_task
-from longctx.tasks.base import ListTask, NeedleTask
+from longctx.tasks.base import ListTask, NeedleTask, StoryTask, Task
+from longctx.tasks.prompt_file import PromptFile
+
+
+def resolve_grid(config: SweepConfig) -> SweepConfig:
+    """`config` with the lengths, depths and trials that a file of prompts brings; raises ConfigError.
+
+    Its prompts are asked as they are, so there are no controls.
+    """
+    files = [task for task in map(parse_task, config.task) if isinstance(task, PromptFile)]
+    if not files:
+        return config
+    if len(config.task) > 1 or config.lengths or config.design == "packed":
+        raise ConfigError(
+            "A file of prompts brings its own lengths, and is a sweep by itself: no other task, no packing."
+        )
+    given = files[0].given()
+    counts = Counter((one.length, one.depth) for one in given)
+    return dataclasses.replace(
+        config,
+        lengths=tuple(sorted({one.length for one in given})),
+        depths=tuple(sorted({one.depth for one in given})),
+        trials=max(counts.values()),
+        controls=False,
+    )
 
 
 def make_samples(config: SweepConfig, tokenizer: Tokenizer) -> list[Sample]:
-    """All samples of a resolved config, controls last; raises BudgetError or SpliceError."""
-    grid = Grid(config.lengths, config.depths)
+    """All samples of a resolved config, controls last; raises BudgetError, SpliceError or ConfigError."""
     cells: list[Sample] = []
     controls: list[Sample] = []
     for spec in config.task:
         task = parse_task(spec)
-        frame = Frame(
-            task=task.spec(),
-            design=config.design,
-            seed=config.seed,
-            tokenizer=tokenizer,
-            template=choose_template(config.template, task.instruction, tokenizer),
-            max_new_tokens=task.max_new_tokens,
-            stop=task.stop,
-        )
-        if isinstance(task, NeedleTask):
-            source = get_source(task.filler or config.haystack)
-            numbers = range(config.trials)
-            trials = [load_trial(source, config.seed, number, tokenizer, max(config.lengths)) for number in numbers]
-            cells += build_samples(frame, grid, trials, task.item)
-            if config.controls:
-                controls += build_controls(frame, grid, config.trials, task.item)
-        elif isinstance(task, ListTask):
-            cells += build_lists(frame, grid, config.trials, task.min_entries, task.room, task.listing)
-            if config.controls:
-                controls += build_list_controls(frame, grid, config.trials, task.min_entries, task.listing)
+        of_task, of_controls = _task_samples(task, config, tokenizer)
+        cells += of_task
+        controls += of_controls
     return cells + controls
+
+
+def _task_samples(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> tuple[list[Sample], list[Sample]]:
+    grid = Grid(config.lengths, config.depths)
+    frame = Frame(
+        task=task.spec(),
+        design=config.design,
+        seed=config.seed,
+        tokenizer=tokenizer,
+        template=choose_template(config.template, task.instruction, tokenizer),
+        max_new_tokens=task.max_new_tokens,
+        stop=task.stop,
+    )
+    controls: list[Sample] = []
+    if isinstance(task, NeedleTask):
+        cells = build_samples(frame, grid, _trials(task.filler or config.haystack, config, tokenizer), task.item)
+        if config.controls:
+            controls = build_controls(frame, grid, config.trials, task.item)
+    elif isinstance(task, StoryTask):
+        if config.haystack not in (stories.NAME, SweepConfig().haystack):
+            raise ConfigError(
+                f"{task.name} asks about its own story; it cannot be asked with --haystack {config.haystack}."
+            )
+        trials = [_story(config, number, tokenizer) for number in range(config.trials)]
+        told = build_stories(frame, grid, trials, task.recall)
+        cells = [one.sample for one in told]
+        if config.controls:
+            controls = build_story_controls(frame, trials, told)
+    elif isinstance(task, ListTask):
+        cells = build_lists(frame, grid, config.trials, task.min_entries, task.room, task.listing)
+        if config.controls:
+            controls = build_list_controls(frame, grid, config.trials, task.min_entries, task.listing)
+    elif isinstance(task, PromptFile):
+        trial_of: Counter[tuple[int, float]] = Counter()
+        cells = []
+        for given in task.given():
+            cells.append(build_given(frame, given, trial_of[given.length, given.depth]))
+            trial_of[given.length, given.depth] += 1
+    else:
+        raise TypeError(f"{task.name} is neither a needle, a story, a list nor a file")
+    return cells, controls
+
+
+def _trials(haystack: str, config: SweepConfig, tokenizer: Tokenizer) -> list[Trial]:
+    if haystack == stories.NAME:
+        return [_story(config, number, tokenizer) for number in range(config.trials)]
+    source = get_source(haystack)
+    return [load_trial(source, config.seed, number, tokenizer, max(config.lengths)) for number in range(config.trials)]
+
+
+def _story(config: SweepConfig, number: int, tokenizer: Tokenizer) -> StoryTrial:
+    source, seed = get_source(stories.NAME), trial_seed(config.seed, number)
+    return load_story(source, seed, number, tokenizer, max(config.lengths))

@@ -159,7 +159,12 @@ def print_summary(summary: Summary, folder: Path) -> None:
         table.add_row("all", *(f"{r.num_right}/{r.num_scored}" for r in task.by_length), style="bold")
         table.add_row("95 %", *("–" if i is None else f"{i.low:.0%}-{i.high:.0%}" for i in intervals), style="dim")
         console.print(table)
+        for result in task.controls:
+            shown = "the question alone" if result.control == "closed_book" else "only what the answer needs"
+            console.print(f"control, {shown}: {result.num_right}/{result.num_scored} right", style="dim")
         console.print(f"[bold]{escape(task.verdict.sentence)}[/]")
+        for warning in filter(None, (result.warning for result in task.controls)):
+            console.print(f"[yellow]! {escape(warning)}[/]")
         console.print("\n".join([task.verdict.rule, *task.verdict.notes]), style="dim")
     if summary.lengths[-1] > summary.window:
         console.print("* past the advertised window", style="dim")

@@ -15,7 +15,7 @@ from longctx.documents.packed import MAX_SLACK_TOKENS
 from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.errors import BudgetError, ConfigError
-from longctx.records import Design, Sample
+from longctx.records import Design, Haystack, Sample
 
 Frames = dict[tuple[str, str, Design], Frame]
 Trials = dict[str, list[Trial]]
@@ -154,10 +154,28 @@ def test_too_many_needles_for_a_length_is_an_error(frames: Frames, trials: Trial
 @given(st.integers(200, 4000))
 def test_fills_are_whole_sentences_of_exactly_the_tokens_asked(bench: Bench, num_tokens: int) -> None:
     haystack = bench.trials["byte_level"][0].haystack
-    count, closers = exact_fill(haystack, num_tokens)
-    taken = [*range(count), *closers]
+    fill = exact_fill(haystack, num_tokens)
+    taken = [*range(fill.count), *fill.closers]
     assert len(set(taken)) == len(taken)
+    assert fill.num_left == 0
     assert sum(int(haystack.starts[i + 1] - haystack.starts[i]) for i in taken) == num_tokens
+
+
+@given(st.integers(1, 600))
+def test_what_equal_sentences_cannot_reach_goes_to_the_room(num_tokens: int) -> None:
+    """Sentences of 7 tokens each reach only multiples of 7."""
+    count = 100
+    starts = np.arange(count + 1) * 7
+    haystack = Haystack(
+        "x", np.zeros(700, np.int32), starts, np.zeros(0, np.uint8), starts, starts, np.ones(count, bool)
+    )
+    if num_tokens < 7:
+        with pytest.raises(BudgetError, match="No whole sentence"):
+            exact_fill(haystack, num_tokens)
+        return
+    fill = exact_fill(haystack, num_tokens)
+    assert fill.count + len(fill.closers) == num_tokens // 7
+    assert fill.num_left == num_tokens % 7
 
 
 def test_plain_text_gets_the_tokenizers_bos_and_a_chat_template_its_own(frames: Frames, trials: Trials) -> None:

@@ -21,8 +21,8 @@ from longctx.config import SweepConfig
 from longctx.engine.loading import ModelCard, read_card
 from longctx.engine.sources import find_source
 from longctx.records import Prompt, Row
-from longctx.store import RunFolder, read_manifest, read_rows
 from longctx.samples import make_samples
+from longctx.store import RunFolder, read_manifest, read_rows
 from longctx.sweep.plan import resolve
 from longctx.sweep.run import missing, run_samples
 
@@ -191,7 +191,7 @@ def test_a_dry_run_needs_no_weights_and_writes_nothing(model_folder: Path, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "niah_singel"], "Did you mean niah_single?"),
+        (["--task", "niah_singel"], "Did you mean niah_single "),
         (["--task", "niah_single:digts=3"], "Did you mean digits?"),
         (["--lengths", "10Z"], "'10Z' is not a length"),
         (["--lengths", "2k"], "is over the 1k tokens"),

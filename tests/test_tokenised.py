@@ -52,6 +52,8 @@ def test_a_source_that_runs_dry_is_an_error_not_a_repetition(tokenizer: HubToken
 class Merging:
     """Every character is a token, but ` B` after a full stop goes with it."""
 
+    special_texts: tuple[str, ...] = ()
+
     def encode(self, text: str) -> Encoding:
         starts, position = [], 0
         while position < len(text):
@@ -76,6 +78,48 @@ def test_a_tokenizer_that_merges_everywhere_is_refused(tmp_path: Path) -> None:
     merging: Any = Merging()
     with pytest.raises(SpliceError, match="merges across"):
         write_tokens(tmp_path / "a", "x", iter(["Bb."] * 200), merging, 400)
+
+
+def test_text_that_is_a_special_token_is_refused(tokenizer: HubTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(SpliceError, match=r"holds '<end>', which .* a special token: 'It said <end> there.'"):
+        write_tokens(tmp_path / "a", "x", iter(["All is well.", "It said <end> there."]), tokenizer, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def corpus(sentences: list[str]) -> Source:
+    return Source("corpus", "1", lambda seed: iter(sentences), seeded=False)
+
+
+def test_a_corpus_is_tokenised_once_and_read_from_another_place_for_every_seed(tokenizer: HubTokenizer) -> None:
+    sentences = list(itertools.islice(narrate(1), 300))
+    reads: list[int] = []
+
+    def read(seed: int) -> Iterator[str]:
+        reads.append(seed)
+        return iter(sentences)
+
+    source = Source("read once", "1", read, seeded=False)
+    texts = []
+    for seed in range(6):
+        found = load_filler(source, seed, tokenizer, 3000)
+        assert len(found.token_ids) >= 3000
+        texts.append([found.sentence_text(i)[1:] for i in range(found.num_sentences)])
+        first = sentences.index(texts[-1][0])
+        assert texts[-1] == [*sentences[first:], *sentences[:first]][: len(texts[-1])]
+        assert np.array_equal(found.token_ids[found.starts[3] : found.starts[4]], sentence(found, 3).token_ids)
+    assert len(reads) == 1
+    assert len({text[0] for text in texts}) > 3
+
+
+def test_a_corpus_repeats_itself_only_if_it_may_and_says_so(tokenizer: HubTokenizer) -> None:
+    short = corpus(list(itertools.islice(narrate(1), 40)))
+    with pytest.raises(BudgetError, match="--allow-repeats"):
+        load_filler(short, 0, tokenizer, 5000)
+    found = load_filler(short, 0, tokenizer, 5000, allow_repeats=True)
+    assert len(found.token_ids) >= 5000
+    assert found.repeated[-1] / len(found.token_ids) > 0.5
+    whole = "." + found.text.tobytes().decode()
+    assert tokenizer.encode(whole).token_ids.tolist()[1:] == found.token_ids.tolist()
 
 
 def test_what_is_stored_once_is_read_and_grows_without_changing(tokenizer: HubTokenizer) -> None:

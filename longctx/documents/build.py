@@ -12,7 +12,9 @@ from longctx.documents.frame import Frame, Trial
 from longctx.documents.isolated import build_isolated
 from longctx.documents.listed import build_list, build_listed
 from longctx.documents.packed import build_packed
+from longctx.documents.stories import StoryTrial
 from longctx.documents.tokenizer import Tokenizer
+from longctx.documents.told import Ask, Told, build_told
 from longctx.errors import BudgetError
 from longctx.haystack import Source
 from longctx.records import Cell, Item, Listing, Sample
@@ -31,9 +33,11 @@ class Grid:
     depths: tuple[float, ...]
 
 
-def load_trial(source: Source, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> Trial:
+def load_trial(
+    source: Source, seed: int, number: int, tokenizer: Tokenizer, max_length: int, allow_repeats: bool = False
+) -> Trial:
     """Trial `number` with enough filler for documents of `max_length` tokens; raises BudgetError."""
-    filler = load_filler(source, trial_seed(seed, number), tokenizer, max_length + _SPARE_TOKENS)
+    filler = load_filler(source, trial_seed(seed, number), tokenizer, max_length + _SPARE_TOKENS, allow_repeats)
     return Trial(number, filler)
 
 
@@ -90,6 +94,33 @@ def build_lists(
                     return write(frame.rng(cell.trial, cell.depth), cell.depth, num_entries)
 
                 samples.append(build_listed(frame, cell, room(length), min_entries, listing))
+    return samples
+
+
+def build_stories(frame: Frame, grid: Grid, trials: Sequence[StoryTrial], ask: Ask) -> list[Told]:
+    """A sample for every cell of a task about its story; raises BudgetError or SpliceError."""
+    if frame.design == "packed":
+        raise BudgetError(f"{frame.task} asks about one story in every cell: isolated, it costs no more than packed.")
+    return [
+        build_told(frame, trial, length, depth, ask)
+        for trial in trials
+        for depth in grid.depths
+        for length in grid.lengths
+    ]
+
+
+def build_story_controls(frame: Frame, trials: Sequence[StoryTrial], told: Sequence[Told]) -> list[Sample]:
+    """For every question about a story it alone, and after the sentences that state what it needs."""
+    samples = []
+    asked = {(one.sample.cell.trial, one.asked.question): one for one in told}
+    by_number = {trial.number: trial for trial in trials}
+    for (number, _), one in asked.items():
+        trial = by_number[number]
+        places = sorted({int(trial.event_sentences[event]) for event in one.asked.support_events})
+        support = [trial.haystack.sentence_text(place) for place in places]
+        cell = Cell(frame.task, 0, one.sample.cell.depth, number)
+        samples.append(build_control(frame, cell, one.asked, "closed_book", ()))
+        samples.append(build_control(frame, cell, one.asked, "short", support))
     return samples
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from longctx.documents.frame import Asked, Frame, Reach, make_document
+from longctx.documents.frame import Frame, Reach, make_document
 from longctx.documents.splice import Piece, encode_after, encode_alone
-from longctx.records import Bytes, Cell, Control, Sample, TokenIds
+from longctx.records import Asked, Bytes, Cell, Control, Sample, TokenIds
 
 
 def build_control(frame: Frame, cell: Cell, asked: Asked, control: Control, support: Sequence[str]) -> Sample:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
-from longctx.documents.tokenised import read_tokens, write_tokens
+import numpy as np
+from numpy.typing import NDArray
+
+from longctx.documents.splice import check_join, sentence
+from longctx.documents.tokenised import count_repeated, read_tokens, write_tokens
 from longctx.documents.tokenizer import Tokenizer
-from longctx.errors import StoreError
+from longctx.errors import BudgetError, StoreError
 from longctx.files import cache_folder
 from longctx.haystack import Source
 from longctx.records import Haystack
@@ -17,21 +24,74 @@ _LAYOUT = 1
 _LEAST_TOKENS = 65_536
 
 
-def load_filler(source: Source, seed: int, tokenizer: Tokenizer, num_tokens: int) -> Haystack:
+def load_filler(
+    source: Source, seed: int, tokenizer: Tokenizer, num_tokens: int, allow_repeats: bool = False
+) -> Haystack:
     """At least `num_tokens` tokens of what `source` says for `seed`.
 
-    The sentences do not depend on `num_tokens`: more of them only goes on. Raises BudgetError if the source has too
-    few, StoreError where the cache folder cannot be written.
+    The sentences do not depend on `num_tokens`: more of them only goes on. A text that is the same for all seeds
+    is tokenised once, and read from another place for every seed, on from its start after its end. Raises
+    BudgetError if the source has too few tokens, StoreError where the cache folder cannot be written.
     """
-    stored = _stored_tokens(num_tokens)
-    key = hashlib.sha256(repr((_LAYOUT, source.digest, seed, tokenizer.fingerprint, stored)).encode()).hexdigest()
-    folder = cache_folder() / "haystacks" / f"{source.name.replace('/', '-')[:40]}-{key[:16]}"
+    stored = stored_tokens(num_tokens) if source.seeded else None
+    folder = filler_folder(source, seed if source.seeded else 0, tokenizer, stored)
     if not folder.exists():
-        try:
+        with cache_errors(folder):
             write_tokens(folder, source.name, source.sentences(seed), tokenizer, stored)
-        except OSError as error:
-            raise StoreError(f"Cannot keep the tokenised haystack in {folder.parent}: {error}") from error
-    return read_tokens(folder, source.name)
+    haystack = read_tokens(folder, source.name)
+    return haystack if source.seeded else _turned(haystack, seed, tokenizer, num_tokens, allow_repeats)
+
+
+def _turned(haystack: Haystack, seed: int, tokenizer: Tokenizer, num_tokens: int, allow_repeats: bool) -> Haystack:
+    """The text from a place that `seed` draws, its start after its end; again and again if repeats are allowed."""
+    total = len(haystack.token_ids)
+    if total < num_tokens and not (allow_repeats and total):
+        raise BudgetError(
+            f"The haystack {haystack.name!r} has {total:,} unique tokens; {num_tokens:,} are needed. "
+            "Add --allow-repeats to say the same again; the report then prints how much."
+        )
+    first = Random(seed).randrange(haystack.num_sentences)
+    spans = [(first, haystack.num_sentences)]
+    length = total - int(haystack.starts[first])
+    while length < num_tokens:
+        check_join(sentence(haystack, haystack.num_sentences - 1), sentence(haystack, 0), tokenizer)
+        stop = int(np.searchsorted(haystack.starts, min(total, num_tokens - length)))
+        spans.append((0, stop))
+        length += int(haystack.starts[stop])
+    tokens = [haystack.token_ids[haystack.starts[a] : haystack.starts[b]] for a, b in spans]
+    texts = [haystack.text[haystack.text_starts[a] : haystack.text_starts[b]] for a, b in spans]
+    starts = _joined([haystack.starts[a : b + 1] for a, b in spans])
+    token_ids = np.concatenate(tokens) if len(tokens) > 1 else tokens[0]
+    return Haystack(
+        name=haystack.name,
+        token_ids=token_ids,
+        starts=starts,
+        text=np.concatenate(texts) if len(texts) > 1 else texts[0],
+        text_starts=_joined([haystack.text_starts[a : b + 1] for a, b in spans]),
+        repeated=count_repeated(token_ids, starts),
+        movable=np.ones(len(starts) - 1, dtype=np.bool_),
+    )
+
+
+def _joined(offsets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Offsets of several spans, put one after the other."""
+    lengths = np.concatenate([np.diff(span) for span in offsets])
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def filler_folder(source: Source, seed: int, tokenizer: Tokenizer, stored: int | None) -> Path:
+    """Where the cache keeps, or will keep, `stored` tokens of a source; None is all of it."""
+    key = hashlib.sha256(repr((_LAYOUT, source.digest, seed, tokenizer.fingerprint, stored)).encode()).hexdigest()
+    return cache_folder() / "haystacks" / f"{source.name.replace('/', '-')[:40]}-{key[:16]}"
+
+
+@contextlib.contextmanager
+def cache_errors(folder: Path) -> Iterator[None]:
+    """Name the cache folder where it cannot be written: raises StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"Cannot keep the tokenised haystack in {folder.parent}: {error}") from error
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -39,7 +99,7 @@ def trial_seed(seed: int, number: int) -> int:
     return Random(f"{seed}/{number}").getrandbits(64)
 
 
-def _stored_tokens(num_tokens: int) -> int:
+def stored_tokens(num_tokens: int) -> int:
     """Rounded up by a sixteenth at most, so that close lengths share what is stored."""
     step = max(_LEAST_TOKENS, 1 << max(0, num_tokens.bit_length() - 5))
     return -(-num_tokens // step) * step

@@ -12,21 +12,18 @@ from longctx.documents.splice import Piece, Tail, encode_head, encode_tail
 from longctx.documents.template import Template
 from longctx.documents.tokenizer import Tokenizer
 from longctx.records import (
+    Asked,
     Bytes,
     Cell,
     Control,
     Design,
     Document,
     Haystack,
-    Item,
-    Listing,
     Prompt,
     Question,
     Sample,
     TokenIds,
 )
-
-Asked = Item | Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,6 @@ class Frame:
         )
         first = reach.support[0] if reach.support else slice(0, 0)
         others = reach.num_tokens - (first.stop - first.start)
-        candidates = asked.candidates if isinstance(asked, Item) else ()
         return Sample(
             cell=cell,
             prompt=prompt,
@@ -111,7 +107,7 @@ class Frame:
             draft_ids=tail.draft_ids[:room],
             support_positions=tuple(len(head_ids) + place.start for place in reach.support),
             needle_depth=first.start / max(1, others),
-            question=Question(asked.kind, asked.hops, len(candidates)),
+            question=Question(asked.kind, asked.hops, asked.candidates),
             control=control,
         )
 

@@ -1,4 +1,4 @@
-"""The isolated design: a document of its own for every cell, full to the last token.
+"""The isolated design: a document of its own for every cell. Prompt and room for the completion are the context length.
 
 All documents of a trial start from the same filler, and a needle's wording depends on the trial
 and the depth alone. So lengths are compared on the same facts, and prompts share the filler before
@@ -22,6 +22,8 @@ from longctx.records import Bytes, Cell, Haystack, Item, Needle, Sample, TokenId
 # Fewest filler tokens of a document; with less there is no depth to speak of.
 _MIN_FILLER_TOKENS = 64
 _CLOSER_WINDOW = 128
+# Two closers make nearly any number of tokens from here on; what is beyond it is filled in order.
+_LEFT_TO_TWO = 96
 _MAX_STEPS_BACK = 16
 _MAX_CORRECTIONS = 4
 
@@ -29,7 +31,7 @@ _MAX_CORRECTIONS = 4
 def build_isolated(frame: Frame, trial: Trial, length: int, depth: float, item: Item) -> Sample:
     """The sample of one cell: prompt tokens + room for the completion == `length`.
 
-    Raises BudgetError if the length is too short for the question, or no sentences fit exactly.
+    Raises BudgetError if the length is too short for the question.
     """
     cell = Cell(frame.task, length, depth, trial.number)
     first = sentence(trial.haystack, 0)
@@ -42,12 +44,24 @@ def build_isolated(frame: Frame, trial: Trial, length: int, depth: float, item: 
         )
     num_filler = length - overhead
     for _ in range(_MAX_CORRECTIONS):
-        sample = _build(frame, trial, cell, item, num_filler)
-        difference = length - sample.prompt.num_tokens - frame.max_new_tokens
+        fill = exact_fill(trial.haystack, num_filler)
+        room = frame.max_new_tokens + fill.num_left
+        sample = _build(frame, trial, cell, item, fill, room)
+        difference = length - sample.prompt.num_tokens - room
         if difference == 0:
             return sample
         num_filler += difference  # a piece is another number of tokens beside these sentences
     raise BudgetError(f"No document of exactly {length} tokens was found for {cell}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A way to take whole sentences for a number of tokens: the first `count` in order, then the closers."""
+
+    count: int
+    closers: tuple[int, ...] = ()
+    num_left: int = 0
+    """Tokens that no whole sentences reach; 0 but for sources whose sentences are all of one length."""
 
 
 @dataclass(slots=True)
@@ -55,8 +69,15 @@ class _Filler:
     """Whole sentences in order, then the closers that make the number of tokens exact."""
 
     haystack: Haystack
-    count: int
-    closers: tuple[int, ...]
+    fill: Fill
+
+    @property
+    def count(self) -> int:
+        return self.fill.count
+
+    @property
+    def closers(self) -> tuple[int, ...]:
+        return self.fill.closers
 
     @property
     def num_sentences(self) -> int:
@@ -85,9 +106,9 @@ class _Filler:
         return found
 
 
-def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, num_filler: int) -> Sample:
-    """The sample with exactly `num_filler` filler tokens."""
-    filler = _Filler(trial.haystack, *exact_fill(trial.haystack, num_filler))
+def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, fill: Fill, room: int) -> Sample:
+    """The sample with these filler sentences and `room` tokens for the completion."""
+    filler = _Filler(trial.haystack, fill)
     for index in range(max(1, filler.count), filler.num_sentences):
         check_join(filler.sentence(index - 1), filler.sentence(index), frame.tokenizer)
     gaps = filler.gaps()
@@ -96,7 +117,7 @@ def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, num_filler: int) 
     places: dict[int, slice] = {}
     done, num_tokens = 0, 0
     left: Piece | None = None
-    for gap, number, needle in _in_order(item.needles, gaps, num_filler):
+    for gap, number, needle in _in_order(item.needles, gaps, int(gaps[-1])):
         for piece_ids, text in filler.between(done, gap):
             tokens.append(piece_ids)
             parts.append(text)
@@ -122,7 +143,7 @@ def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, num_filler: int) 
         last=last,
         support=tuple(places[number] for number in item.support),
     )
-    return frame.sample(cell, item, frame.head(first), document, reach)
+    return frame.sample(cell, item, frame.head(first), document, reach, max_new_tokens=room)
 
 
 def _starts_with_needle(places: dict[int, slice]) -> bool:
@@ -145,26 +166,40 @@ def _in_order(
     return sorted(placed, key=lambda entry: (entry[0], entry[2].depth, entry[1]))
 
 
-def exact_fill(haystack: Haystack, num_tokens: int) -> tuple[int, tuple[int, ...]]:
-    """A way to take whole sentences of exactly `num_tokens` tokens together.
+def exact_fill(haystack: Haystack, num_tokens: int, max_count: int | None = None) -> Fill:
+    """Whole sentences of `num_tokens` tokens together: the first ones in order, `max_count` at most, then closers.
 
-    Returns (count, closers): the first `count` sentences in order, then up to two later movable ones.
-    Raises BudgetError if there is none.
+    Closers are later sentences that may stand anywhere: up to two, and before them as many in order as are needed if
+    `max_count` stops early. Where none make that number, what is left is for the completion. Raises BudgetError if
+    not one sentence fits.
     """
     starts = haystack.starts
     whole = int(np.searchsorted(starts, num_tokens, side="right")) - 1
-    for count in range(whole, max(-1, whole - _MAX_STEPS_BACK), -1):
+    most = whole if max_count is None else min(whole, max_count)
+    for count in range(most, max(-1, most - _MAX_STEPS_BACK), -1):
         rest = num_tokens - int(starts[count])
+        movable = itertools.islice(_movable_from(haystack, count), _CLOSER_WINDOW)
+        lengths = {index: int(starts[index + 1] - starts[index]) for index in movable}
+        taken = []
+        for index, length in lengths.items():
+            if rest - length < _LEFT_TO_TWO:
+                break
+            taken.append(index)
+            rest -= length
         if rest == 0:
-            return count, ()
-        later = itertools.islice(_movable_from(haystack, count), _CLOSER_WINDOW)
-        by_length = {int(starts[index + 1] - starts[index]): index for index in reversed(list(later))}
-        if rest in by_length:
-            return count, (by_length[rest],)
-        for length, index in by_length.items():
-            if by_length.get(rest - length, index) != index:
-                return count, (index, by_length[rest - length])
-    raise BudgetError(f"No whole sentences of {haystack.name!r} make exactly {num_tokens} tokens.")
+            return Fill(count, tuple(taken))
+        later: dict[int, list[int]] = {}
+        for index, length in itertools.islice(lengths.items(), len(taken), None):
+            later.setdefault(length, []).append(index)
+        if rest in later:
+            return Fill(count, (*taken, later[rest][0]))
+        for length, indices in later.items():
+            others = [index for index in later.get(rest - length, []) if index != indices[0]]
+            if others:
+                return Fill(count, (*taken, indices[0], others[0]))
+    if most < 1:
+        raise BudgetError(f"No whole sentence of {haystack.name!r} fits {num_tokens} tokens.")
+    return Fill(most, num_left=num_tokens - int(starts[most]))
 
 
 def _movable_from(haystack: Haystack, index: int) -> list[int]:

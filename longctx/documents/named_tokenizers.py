@@ -16,6 +16,7 @@ class TiktokenTokenizer:
     """A tiktoken encoding. It has no chat template and puts nothing before a text."""
 
     has_chat_template = False
+    special_texts: tuple[str, ...] = ()
 
     def __init__(self, encoding: Any) -> None:
         self._encoding = encoding

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from longctx.documents.tokenizer import Tokenizer
 from longctx.errors import ConfigError
-from longctx.records import Item, Listing
+from longctx.records import Asked
 
 # Takes the document's place while the chat template is rendered; no template produces it.
 _DOCUMENT = "\ue000"
@@ -27,7 +27,7 @@ class Template:
         """Ids before the head: a chat template writes its own BOS, plain text gets the tokenizer's."""
         return tokenizer.prefix_ids if self.kind == "plain" else []
 
-    def tail_text(self, asked: Item | Listing, tokenizer: Tokenizer) -> str:
+    def tail_text(self, asked: Asked, tokenizer: Tokenizer) -> str:
         """All text after the document, up to where the model speaks."""
         if self.kind == "plain":
             answer = f" {asked.answer_prefix}" if asked.answer_prefix else ""

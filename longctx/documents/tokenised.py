@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from longctx.documents.splice import Piece, check_join, merges
 from longctx.documents.tokenizer import Encoding, Tokenizer
-from longctx.errors import BudgetError
+from longctx.errors import BudgetError, SpliceError
 from longctx.records import Haystack, TokenIds
 
 _BLOCK_SENTENCES = 64
@@ -36,8 +36,10 @@ _ARRAYS: dict[str, type] = {
     "num_passages": np.int64,
     "repeated": np.int64,
     "movable": np.bool_,
+    "event_sentences": np.int64,
 }
-"""What a folder holds: `num_passages[i]` are the sentences as the source gave them up to the end of sentence i."""
+"""What a folder holds: `num_passages[i]` are the sentences as the source gave them up to the end of sentence i;
+`event_sentences[i]`, for stories, is the sentence that states event i."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,21 +109,29 @@ def _repeats(encoding: Encoding, before: Piece, length: int) -> bool:
     return bool(clean.all()) and np.array_equal(encoding.token_ids[counts[0] : counts[1]], before.token_ids)
 
 
-def write_tokens(folder: Path, name: str, sentences: Iterator[str], tokenizer: Tokenizer, num_tokens: int) -> None:
-    """Write the first sentences that hold at least `num_tokens` tokens into a new folder, all of it or nothing.
+def write_tokens(
+    folder: Path,
+    name: str,
+    sentences: Iterator[str],
+    tokenizer: Tokenizer,
+    num_tokens: int | None,
+    finish: Callable[[Path], None] = lambda unfinished: None,
+) -> None:
+    """Write the first sentences that hold at least `num_tokens` tokens, or all, into a new folder, whole or not at all.
 
-    Another process may write the same at the same time: the first one's stays. Raises BudgetError if the
-    source runs dry before: a haystack does not repeat itself.
+    `finish` may add to the folder before it gets its name. Another process may write the same at the same time:
+    the first one's stays. Raises BudgetError if the source runs dry before: a haystack does not repeat itself.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
     try:
         total = _write_blocks(unfinished, sentences, tokenizer, num_tokens)
-        if total < num_tokens:
+        if num_tokens is not None and total < num_tokens:
             raise BudgetError(f"The haystack {name!r} has {total:,} unique tokens; {num_tokens:,} are needed.")
-        starts = _load(unfinished, "starts")
-        _save(unfinished, "repeated", count_repeated(_load(unfinished, "token_ids"), starts))
-        _save(unfinished, "movable", np.ones(len(starts) - 1, dtype=np.bool_))
+        starts = load_array(unfinished, "starts")
+        save_array(unfinished, "repeated", count_repeated(load_array(unfinished, "token_ids"), starts))
+        save_array(unfinished, "movable", np.ones(len(starts) - 1, dtype=np.bool_))
+        finish(unfinished)
         if not folder.exists():
             os.replace(unfinished, folder)
     except OSError:
@@ -131,7 +141,7 @@ def write_tokens(folder: Path, name: str, sentences: Iterator[str], tokenizer: T
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_blocks(folder: Path, sentences: Iterator[str], tokenizer: Tokenizer, num_tokens: int) -> int:
+def _write_blocks(folder: Path, sentences: Iterator[str], tokenizer: Tokenizer, num_tokens: int | None) -> int:
     total = 0
     text_total = 0
     passages = 0
@@ -140,6 +150,7 @@ def _write_blocks(folder: Path, sentences: Iterator[str], tokenizer: Tokenizer, 
     num_passages: list[NDArray[np.int64]] = []
     with open(folder / "token_ids", "wb") as token_file, open(folder / "text", "wb") as text_file:
         for block in _blocks(sentences, tokenizer):
+            _refuse_special(block.texts, tokenizer)
             block.token_ids.tofile(token_file)
             data = "".join(block.texts).encode()
             text_file.write(data)
@@ -149,19 +160,33 @@ def _write_blocks(folder: Path, sentences: Iterator[str], tokenizer: Tokenizer, 
             total += len(block.token_ids)
             text_total += len(data)
             passages += int(block.num_passages.sum())
-            if total >= num_tokens:
+            if num_tokens is not None and total >= num_tokens:
                 break
-    _save(folder, "starts", np.concatenate(starts))
-    _save(folder, "text_starts", np.concatenate(text_starts))
-    _save(folder, "num_passages", np.concatenate([np.zeros(0, dtype=np.int64), *num_passages]))
+    save_array(folder, "starts", np.concatenate(starts))
+    save_array(folder, "text_starts", np.concatenate(text_starts))
+    save_array(folder, "num_passages", np.concatenate([np.zeros(0, dtype=np.int64), *num_passages]))
     return total
 
 
-def _save(folder: Path, name: str, values: NDArray[np.generic]) -> None:
+def _refuse_special(texts: list[str], tokenizer: Tokenizer) -> None:
+    """Text such as <|im_end|> would end the user's turn in the middle of the haystack."""
+    whole = "".join(texts)
+    for special in tokenizer.special_texts:
+        if special in whole:
+            found = next((text for text in texts if special in text), whole)
+            raise SpliceError(
+                f"The haystack holds {special!r}, which the tokenizer takes for a special token: "
+                f"{found.strip()[:80]!r}. Take it out of the text."
+            )
+
+
+def save_array(folder: Path, name: str, values: NDArray[Any]) -> None:
+    """Write one of the arrays that a folder holds."""
     values.astype(_ARRAYS[name]).tofile(folder / name)
 
 
-def _load(folder: Path, name: str) -> Any:
+def load_array(folder: Path, name: str) -> Any:
+    """One of the arrays that a folder holds, memory-mapped."""
     kind = _ARRAYS[name]
     if (folder / name).stat().st_size == 0:
         return np.zeros(0, dtype=kind)
@@ -170,7 +195,7 @@ def _load(folder: Path, name: str) -> Any:
 
 def read_tokens(folder: Path, name: str) -> Haystack:
     """The haystack in a folder that write_tokens has written."""
-    arrays = {field: _load(folder, field) for field in _ARRAYS if field != "num_passages"}
+    arrays = {field: load_array(folder, field) for field in _ARRAYS if field not in ("num_passages", "event_sentences")}
     return Haystack(name, **arrays)
 
 

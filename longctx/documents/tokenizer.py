@@ -52,6 +52,11 @@ class Tokenizer(Protocol):
         """What the tokenizer puts before plain text: a BOS token, or nothing."""
         ...
 
+    @property
+    def special_texts(self) -> tuple[str, ...]:
+        """Texts such as <|im_end|> that `encode` takes for more than text."""
+        ...
+
     def encode(self, text: str) -> Encoding:
         """Tokens of `text` as it stands, nothing added."""
         ...
@@ -83,6 +88,8 @@ class HubTokenizer:
         self.fingerprint = hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
         self.template_fingerprint = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
         self.has_chat_template = bool(tokenizer.chat_template)
+        added = tokenizer.added_tokens_decoder.items()
+        self.special_texts = tuple(token.content for _, token in added if token.special)
         # transformers' post-processor may also append; only what comes before the text is a prefix.
         with_special = tokenizer("a", add_special_tokens=True).input_ids
         without = tokenizer("a", add_special_tokens=False).input_ids

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longctx.records import Prompt
+from longctx.scoring import NEVER_STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +32,38 @@ class Finisher:
     decode: Callable[[list[int]], str]
     end_ids: frozenset[int]
 
-    def finish(self, tokens: Sequence[int], prompt: Prompt) -> Completion | None:
-        """The completion that ends within greedily decoded `tokens`, or None if more are needed.
+    def start(self, prompt: Prompt) -> Answering:
+        """An answer to `prompt` of no tokens yet."""
+        return Answering(self, prompt)
 
-        It ends before an end-of-text token, with the first token after which the prompt's stop
-        pattern is found, or with the prompt's last allowed token.
-        """
-        stop = re.compile(prompt.stop)
-        text = ""
-        for count, token in enumerate(tokens, start=1):
-            if token in self.end_ids:
-                return Completion(text, count)
-            text = self.decode(list(tokens[:count]))
-            if stop.search(text) or count == prompt.max_new_tokens:
-                return Completion(text, count)
+    def finish(self, tokens: Sequence[int], prompt: Prompt) -> Completion | None:
+        """The completion that ends within greedily decoded `tokens`, or None if more are needed."""
+        return self.start(prompt).add(tokens)
+
+
+class Answering:
+    """An answer while it is decoded.
+
+    It ends before an end-of-text token, with the first token after which the prompt's stop pattern is found,
+    or with the prompt's last allowed token.
+    """
+
+    def __init__(self, finisher: Finisher, prompt: Prompt) -> None:
+        self._finisher = finisher
+        self._stop = None if prompt.stop == NEVER_STOP else re.compile(prompt.stop)
+        self._max_new_tokens = prompt.max_new_tokens
+        self._tokens: list[int] = []
+
+    def add(self, tokens: Sequence[int]) -> Completion | None:
+        """The completion if it ends within the next `tokens`, else None."""
+        for token in tokens:
+            if token in self._finisher.end_ids:
+                return Completion(self._finisher.decode(self._tokens), len(self._tokens) + 1)
+            self._tokens.append(token)
+            full = len(self._tokens) == self._max_new_tokens
+            if self._stop is None and not full:
+                continue
+            text = self._finisher.decode(list(self._tokens))
+            if full or (self._stop is not None and self._stop.search(text)):
+                return Completion(text, len(self._tokens))
         return None

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from longctx.engine import attention, kv
-from longctx.engine.completion import Completion, Finisher, end_ids
+from longctx.engine.completion import Answering, Completion, Finisher, end_ids
 from longctx.engine.cost import ModelShape
 from longctx.engine.drafts import CheckedDraft, check_draft
 from longctx.engine.lookup import look_up
@@ -282,11 +282,12 @@ class _Run:
         if draft.error is not None:
             raise draft.error
         num_tail_tokens = len(prompt.tail_ids)
-        completion = self._engine.finisher.finish(draft.tokens, prompt)
+        answering = self._engine.finisher.start(prompt)
+        completion = answering.add(draft.tokens)
         if completion is None:
             if draft.cache is None:
                 num_tail_tokens *= 2  # read again, by itself
-            completion = self._decode(prompt, draft, prefix)
+            completion = self._decode(prompt, draft, prefix, answering)
         num_prefix_tokens, seconds = meter.charge()
         return Answer(
             prompt_id=prompt.id,
@@ -323,7 +324,7 @@ class _Run:
             results.append(draft)
         return results
 
-    def _decode(self, prompt: Prompt, draft: CheckedDraft, prefix: kv.Cache) -> Completion:
+    def _decode(self, prompt: Prompt, draft: CheckedDraft, prefix: kv.Cache, answering: Answering) -> Completion:
         """The completion that starts with the draft's tokens, greedily decoded from there on.
 
         What the prompt suggests comes along with each token, and stays where greedy decoding agrees.
@@ -344,7 +345,7 @@ class _Run:
             if checked.error is not None:
                 raise checked.error
             tokens = [*tokens, *checked.tokens]
-            completion = self._engine.finisher.finish(tokens, prompt)
+            completion = answering.add(checked.tokens)
             if completion is not None:
                 return completion
             if guess:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 Lexicon = dict[str, list[str]]
 
 
-def lexicon_file(name: str) -> Traversable:
-    """`haystacks/<name>.toml`: beside the package in a checkout, inside it in a wheel."""
-    checkout = Path(__file__).parents[2] / "haystacks" / f"{name}.toml"
-    return checkout if checkout.exists() else resources.files("longctx.haystack") / "lists" / f"{name}.toml"
+def lists_folder() -> Path:
+    """`haystacks/`: beside the package in a checkout, inside it in a wheel."""
+    checkout = Path(__file__).parents[2] / "haystacks"
+    return checkout if checkout.exists() else Path(__file__).parent / "lists"
+
+
+def lexicon_file(name: str) -> Path:
+    return lists_folder() / f"{name}.toml"
 
 
 @cache

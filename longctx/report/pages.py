@@ -11,10 +11,10 @@ import jinja2
 import markupsafe
 
 from longctx.errors import StoreError
+from longctx.files import write_atomically
 from longctx.lengths import format_length
 from longctx.report.heatmap import colour, curve_svg, ink, write_pictures
 from longctx.report.summary import Summary, summarise
-from longctx.files import write_atomically
 from longctx.store import read_manifest, read_rows
 
 _LISTED = 200
@@ -47,7 +47,8 @@ def repeat_command(config: dict[str, Any]) -> str:
     for name, value in config.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            arguments += [flag] if value else []
+            off = ["--no-controls"] if name == "controls" else []
+            arguments += [flag] if value else off
         elif isinstance(value, list):
             text = ",".join(map(str, value))
             arguments += [flag, text]

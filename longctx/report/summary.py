@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import pandas as pd
 
-from longctx.records import Row
+from longctx.records import Control, Row
 from longctx.report.verdict import Verdict, judge
 from longctx.statistics import Interval, LengthResult, wilson
+
+_ABLE = 0.9
+_CONTROLS: tuple[Control, ...] = ("closed_book", "short")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,64 @@ class CellResult:
 
 
 @dataclass(frozen=True, slots=True)
+class MeanScores:
+    """Means over all depths of one length, of tasks whose answers can be partly right or are scored by two rules."""
+
+    score: float | None
+    strict: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlResult:
+    """All samples of one control of a task."""
+
+    control: Control
+    num_right: int
+    num_scored: int
+    guess_rate: float
+    """What drawing from the closed sets of candidates gives; 0.0 where there is none."""
+
+    @property
+    def interval(self) -> Interval | None:
+        return wilson(self.num_right, self.num_scored) if self.num_scored else None
+
+    @property
+    def warning(self) -> str | None:
+        """Why scores of this task are to be read with care; None if they are not."""
+        if (interval := self.interval) is None:
+            return None
+        if self.control == "closed_book" and interval.low > self.guess_rate:
+            return (
+                f"Without the text {self.num_right} of {self.num_scored} answers are right, more than guessing gives "
+                f"({self.guess_rate:.0%}): the scores are not all recall."
+            )
+        if self.control == "short" and self.num_right < _ABLE * self.num_scored:
+            return (
+                f"With nothing but the supporting text {self.num_right} of {self.num_scored} answers are right: "
+                "the model can hardly do the task at all, so its scores say little about length."
+            )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSummary:
     task: str
     """With all its options."""
     cells: tuple[CellResult, ...]
     by_length: tuple[LengthResult, ...]
+    means: tuple[MeanScores, ...]
+    """By length."""
+    controls: tuple[ControlResult, ...]
     verdict: Verdict
+
+    @property
+    def has_means(self) -> bool:
+        """Whether the means say more than the counts of right answers."""
+        return any(
+            mean.strict is not None or (mean.score or 0.0) != result.accuracy
+            for mean, result in zip(self.means, self.by_length, strict=True)
+            if mean.score is not None
+        )
 
     @property
     def name(self) -> str:
@@ -91,18 +147,29 @@ class Summary:
     num_prompt_tokens: int
     num_prefilled_tokens: int
     num_prefilled_prefix_tokens: int
+    repeated_share: float
+    """The largest share of 8-grams that a document's filler had said before."""
     manifest: dict[str, Any]
 
 
 def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
     """The summary of one run. `manifest` is what the store wrote."""
     config = manifest["config"]
-    everything = rows
-    rows = sorted((row for row in rows if row.control is None), key=lambda row: (row.task, row.length, row.depth, row.trial))
+    everything, controls = rows, [row for row in rows if row.control is not None]
+    rows = sorted(
+        (row for row in rows if row.control is None), key=lambda row: (row.task, row.length, row.depth, row.trial)
+    )
     lengths, depths = tuple(config["lengths"]), tuple(config["depths"])
     model, window = manifest["model"]["name"], int(manifest["model"]["window"])
     tasks = tuple(
-        _summarise_task(task, model, window, config, [row for row in rows if row.task == task])
+        _summarise_task(
+            task,
+            model,
+            window,
+            config,
+            [row for row in rows if row.task == task],
+            [row for row in controls if row.task == task],
+        )
         for task in config["task"]
     )
     return Summary(
@@ -112,18 +179,21 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
         lengths=lengths,
         depths=depths,
         tasks=tasks,
-        failed=tuple(row for row in rows if row.status != "ok"),
+        failed=tuple(row for row in [*rows, *controls] if row.status != "ok"),
         wrong=tuple(row for row in rows if row.score is not None and row.score < 1.0),
         num_rows=len(rows),
         num_expected=len(lengths) * len(depths) * int(config["trials"]) * len(tasks),
         num_prompt_tokens=sum(row.num_prompt_tokens for row in everything),
         num_prefilled_tokens=sum(row.num_prefilled_tokens for row in everything),
         num_prefilled_prefix_tokens=sum(row.num_prefilled_prefix_tokens for row in everything),
+        repeated_share=max((row.repeated_share for row in rows), default=0.0),
         manifest=manifest,
     )
 
 
-def _summarise_task(task: str, model: str, window: int, config: dict[str, Any], rows: list[Row]) -> TaskSummary:
+def _summarise_task(
+    task: str, model: str, window: int, config: dict[str, Any], rows: list[Row], controls: list[Row]
+) -> TaskSummary:
     trials = int(config["trials"])
     columns = ["length", "depth", "status", "score"]
     frame = pd.DataFrame([(r.length, r.depth, r.status, r.score) for r in rows], columns=columns)
@@ -155,4 +225,22 @@ def _summarise_task(task: str, model: str, window: int, config: dict[str, Any], 
             )
         )
     verdict = judge(model, window, task.partition(":")[0], config["design"], by_length)
-    return TaskSummary(task, tuple(cells), tuple(by_length), verdict)
+    means = tuple(_means([row for row in rows if row.length == length]) for length in config["lengths"])
+    return TaskSummary(task, tuple(cells), tuple(by_length), means, _control_results(controls), verdict)
+
+
+def _means(rows: list[Row]) -> MeanScores:
+    scores = [row.score for row in rows if row.score is not None]
+    strict = [row.strict_score for row in rows if row.strict_score is not None]
+    return MeanScores(mean(scores) if scores else None, mean(strict) if strict else None)
+
+
+def _control_results(rows: list[Row]) -> tuple[ControlResult, ...]:
+    results = []
+    for control in _CONTROLS:
+        scored = [row for row in rows if row.control == control and row.status == "ok"]
+        if not scored:
+            continue
+        guess = mean(1 / row.num_candidates if row.num_candidates else 0.0 for row in scored)
+        results.append(ControlResult(control, sum(row.score == 1.0 for row in scored), len(scored), guess))
+    return tuple(results)

@@ -15,7 +15,7 @@ from longctx.engine.tree import build_tree, tree_work
 from longctx.errors import BudgetError, ConfigError
 from longctx.lengths import doubling, format_length
 from longctx.records import Design, Sample
-from longctx.samples import make_samples
+from longctx.samples import make_samples, resolve_grid
 from longctx.tasks import parse_task
 
 _CHUNKS = {"cpu": 256, "cuda": 4096}
@@ -31,6 +31,7 @@ def default_lengths(window: int) -> tuple[int, ...]:
 
 def resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:
     """`config` with everything that was left open decided; raises ConfigError or ModelError."""
+    config = resolve_grid(config)
     lengths = config.lengths or default_lengths(card.window)
     beyond = [length for length in lengths if length > card.window]
     if beyond and config.lengths and not config.beyond_window:

@@ -44,7 +44,7 @@ def run_samples(
         sample = waiting.pop(answer.prompt_id, None)
         if sample is None:
             raise RuntimeError(f"the backend answered {answer.prompt_id} without being asked")
-        score = tasks[sample.cell.task].score(answer.text, sample.targets) if answer.status == "ok" else None
+        score = tasks[sample.cell.task].judge(answer.text, sample) if answer.status == "ok" else None
         row = make_row(sample, config, window, answer, score)
         folder.append(row)
         on_row(row)
@@ -82,7 +82,7 @@ def make_row(sample: Sample, config: SweepConfig, window: int, answer: Answer, s
         control=sample.control,
         kind=sample.question.kind,
         hops=sample.question.hops,
-        num_candidates=sample.question.num_candidates,
+        num_candidates=len(sample.question.candidates),
         support_positions=sample.support_positions,
         repeated_share=round(sample.prompt.document.repeated_share, 6),
     )

@@ -9,12 +9,27 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import re
 from typing import Any
 
 from longctx.errors import ConfigError, UnknownNameError
 from longctx.tasks.base import Task
 
-_MODULES = ("niah_single",)
+_MODULES = (
+    "niah_single",
+    "ruler_needles",
+    "ruler_tracing",
+    "ruler_words",
+    "ruler_questions",
+    "no_literal_match",
+    "repeated_requests",
+    "graph_walk",
+    "state_tracking",
+    "repeated_words",
+    "fiction",
+    "fiction_facts",
+    "prompt_file",
+)
 _TYPES = {"int": (int, "a whole number"), "float": (float, "a number"), "str": (str, "text")}
 
 
@@ -34,14 +49,18 @@ def task_classes() -> dict[str, type[Task]]:
 
 def parse_task(spec: str) -> Task:
     """The task that `name:option=value:...` describes; raises ConfigError."""
-    name, *options = spec.split(":")
+    name, _, rest = spec.partition(":")
+    # A file's name stands without `path=`, and may hold colons of its own.
+    options = re.split(r":(?=\w+=)", rest) if rest else []
     classes = task_classes()
     if name not in classes:
         raise UnknownNameError("task", name, classes)
     fields = {field.name: field for field in dataclasses.fields(classes[name])}
     values: dict[str, Any] = {}
     for option in options:
-        key, _, value = option.partition("=")
+        key, equals, value = option.partition("=")
+        if not equals and "path" in fields:
+            key, value = "path", option
         if key not in fields:
             raise UnknownNameError(f"option of {name}", key, fields)
         convert, what = _TYPES[str(fields[key].type)]

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from longctx.records import Item, Listing, Score
-
+from longctx.fiction.log import Log
+from longctx.records import Item, Listing, Recall, Sample, Score
 
 Measures = Literal["addressable", "retrieves", "reasons"]
 
@@ -31,6 +31,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, answer: str, targets: tuple[str, ...]) -> Score:
         """How right the answer's text is."""
+
+    def judge(self, answer: str, sample: Sample) -> Score:
+        """The score of the answer to one sample, where more than its targets decides."""
+        return self.score(answer, sample.targets)
 
     def room(self, length: int) -> int:
         """Tokens kept for the completion in a context of `length` tokens."""
@@ -63,3 +67,12 @@ class ListTask(Task):
     @abstractmethod
     def listing(self, rng: random.Random, depth: float, num_entries: int) -> Listing:
         """A document of exactly `num_entries` entries; what is asked about stands at `depth` where that has a sense."""
+
+
+@dataclass(frozen=True)
+class StoryTask(Task):
+    """A task about the story that is its haystack."""
+
+    @abstractmethod
+    def recall(self, log: Log, num_events: int, near: int, rng: random.Random) -> Recall | None:
+        """A question about the first `num_events` events, or None: about event `near` if it can be."""

@@ -1,0 +1,68 @@
+"""The filler of tasks about a story: its text, its events, and which sentence states each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longctx.documents.filler import cache_errors, filler_folder, stored_tokens
+from longctx.documents.frame import Trial
+from longctx.documents.tokenised import load_array, read_tokens, save_array, write_tokens
+from longctx.documents.tokenizer import Tokenizer
+from longctx.fiction.log import Log
+from longctx.fiction.story import Story
+from longctx.haystack import Source
+
+NAME = "fiction"
+
+
+@dataclass(frozen=True, slots=True)
+class StoryTrial(Trial):
+    """A trial whose filler is a story."""
+
+    log: Log
+    event_sentences: NDArray[np.int64]
+    """The sentence that states each event, shape (num_events,), ascending."""
+
+    def num_events(self, num_sentences: int) -> int:
+        """How many events the first sentences state."""
+        return int(np.searchsorted(self.event_sentences, num_sentences))
+
+
+def load_story(source: Source, seed: int, number: int, tokenizer: Tokenizer, num_tokens: int) -> StoryTrial:
+    """The story of a seed, from the cache, with at least `num_tokens` tokens; raises StoreError or SpliceError."""
+    stored = stored_tokens(num_tokens)
+    folder = filler_folder(source, seed, tokenizer, stored)
+    if not folder.exists():
+        with cache_errors(folder):
+            _write(folder, seed, tokenizer, stored)
+    log = Log.load(folder / "log")
+    return StoryTrial(number, read_tokens(folder, NAME), log, np.array(load_array(folder, "event_sentences")))
+
+
+def _write(folder: Path, seed: int, tokenizer: Tokenizer, num_tokens: int) -> None:
+    story = Story(seed)
+    neutral: list[bool] = []
+    passage_of_event: list[int] = []
+
+    def texts() -> Iterator[str]:
+        for passage in story:
+            passage_of_event.extend([len(neutral)] * len(passage.events))
+            neutral.append(passage.neutral)
+            yield passage.text
+
+    def finish(unfinished: Path) -> None:
+        ends = load_array(unfinished, "num_passages")
+        firsts = np.concatenate([[0], ends[:-1]])
+        # A sentence of several passages may be moved if all of them may.
+        movable = np.logical_and.reduceat(np.array(neutral[: ends[-1]]), firsts)
+        save_array(unfinished, "movable", movable)
+        told = np.array([passage for passage in passage_of_event if passage < ends[-1]], dtype=np.int64)
+        save_array(unfinished, "event_sentences", np.searchsorted(ends, told, side="right"))
+        story.log.save(unfinished / "log")
+
+    write_tokens(folder, NAME, texts(), tokenizer, num_tokens, finish)
