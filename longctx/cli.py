@@ -58,7 +58,8 @@ def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--seed", type=int, help="Of everything drawn.  [default: 0]"),
         click.option(
             "--haystack",
-            help="narrator, fiction, python, a fetched corpus, files:FOLDER_OR_GLOB, mix:A=0.7,B=0.3.  [default: narrator]",
+            help="narrator, fiction, python, a fetched corpus, files:FOLDER_OR_GLOB, or mix:A=0.7,B=0.3.  "
+            "[default: narrator]",
         ),
         click.option("--template", help="auto, chat or plain.  [default: auto]"),
         click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: auto]"),

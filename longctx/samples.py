@@ -17,10 +17,9 @@ from longctx.documents.build import (
     build_story_controls,
     load_trial,
 )
-from longctx.documents.filler import trial_seed
 from longctx.documents.frame import Frame, Trial
 from longctx.documents.given import build_given
-from longctx.documents.stories import StoryTrial, load_story
+from longctx.documents.stories import load_story, load_story_text
 from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import Tokenizer
 from longctx.errors import ConfigError
@@ -87,7 +86,8 @@ def _task_samples(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> tupl
             raise ConfigError(
                 f"{task.name} asks about its own story; it cannot be asked with --haystack {config.haystack}."
             )
-        trials = [_story(config, number, tokenizer) for number in range(config.trials)]
+        source, longest = get_source(stories.NAME), max(config.lengths)
+        trials = [load_story(source, config.seed, number, tokenizer, longest) for number in range(config.trials)]
         told = build_stories(frame, grid, trials, task.recall)
         cells = [one.sample for one in told]
         if config.controls:
@@ -108,12 +108,7 @@ def _task_samples(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> tupl
 
 
 def _trials(haystack: str, config: SweepConfig, tokenizer: Tokenizer) -> list[Trial]:
+    source, longest, numbers = get_source(haystack), max(config.lengths), range(config.trials)
     if haystack == stories.NAME:
-        return [_story(config, number, tokenizer) for number in range(config.trials)]
-    source = get_source(haystack)
-    return [load_trial(source, config.seed, number, tokenizer, max(config.lengths)) for number in range(config.trials)]
-
-
-def _story(config: SweepConfig, number: int, tokenizer: Tokenizer) -> StoryTrial:
-    source, seed = get_source(stories.NAME), trial_seed(config.seed, number)
-    return load_story(source, seed, number, tokenizer, max(config.lengths))
+        return [load_story_text(source, config.seed, number, tokenizer, longest) for number in numbers]
+    return [load_trial(source, config.seed, number, tokenizer, longest, config.allow_repeats) for number in numbers]

@@ -25,9 +25,9 @@ from longctx.engine.completion import Finisher, end_ids
 from longctx.engine.engine import Engine
 from longctx.engine.loading import ModelCard, load_model, read_card
 from longctx.engine.sources import find_source, prepare
-from longctx.lengths import format_length, parse_lengths
-from longctx.records import Prompt, Sample
 from longctx.files import write_atomically
+from longctx.lengths import format_length, parse_lengths
+from longctx.records import Design, Prompt, Sample
 from longctx.samples import make_samples
 from longctx.sweep.plan import resolve
 
@@ -141,8 +141,16 @@ def main(model: str, packed_lengths: str, isolated_lengths: str, out: Path | Non
     torch.set_num_threads(1)
     card = read_card(prepare(find_source(model)))
     results = []
-    for design, lengths in (("packed", packed_lengths), ("isolated", isolated_lengths)):
-        asked = SweepConfig(model=model, lengths=parse_lengths(lengths), trials=1, design=design, device="cpu", controls=False)  # type: ignore[arg-type]
+    grids: dict[Design, str] = {"packed": packed_lengths, "isolated": isolated_lengths}
+    for design, lengths in grids.items():
+        asked = SweepConfig(
+            model=model,
+            lengths=parse_lengths(lengths),
+            trials=1,
+            design=design,
+            device="cpu",
+            controls=False,
+        )
         results.append(compare(card, resolve(asked, card)))
         click.echo(table(results[-1:]))
     record: dict[str, Any] = {

@@ -100,8 +100,9 @@ def test_a_wrong_answer_in_the_log_is_caught(logs: list[Log]) -> None:
 
 
 def test_a_support_that_is_not_enough_is_caught(logs: list[Log]) -> None:
-    question = ask(logs[0], len(logs[0]), random.Random(5), kinds=["where_now"], hops=2)
-    assert question is not None
+    rng = random.Random(5)
+    tries = (ask(logs[0], len(logs[0]), rng, kinds=["where_now"], hops=2) for _ in range(50))
+    question = next(question for question in tries if question is not None)
     with pytest.raises(ValueError, match="answers"):
         answerable_from(logs[0], replace(question, support=question.support[1:]))
 
@@ -136,8 +137,8 @@ def test_the_same_seed_asks_the_same(logs: list[Log]) -> None:
 
 
 def test_a_saved_log_asks_the_same(logs: list[Log], tmp_path: Path) -> None:
-    logs[0].save(tmp_path / "log.jsonl")
-    loaded = Log.load(tmp_path / "log.jsonl")
+    logs[0].save(tmp_path / "log.npz")
+    loaded = Log.load(tmp_path / "log.npz")
     assert len(loaded) == len(logs[0])
     assert all(loaded[one] == logs[0][one] for one in range(0, len(loaded), 7))
     assert ask(loaded, 500, random.Random(1)) == ask(logs[0], 500, random.Random(1))

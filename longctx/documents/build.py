@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from longctx.documents.controls import build_control
-from longctx.documents.filler import load_filler, trial_seed
+from longctx.documents.filler import SPARE_TOKENS, load_filler, trial_seed
 from longctx.documents.frame import Frame, Trial
 from longctx.documents.isolated import build_isolated
 from longctx.documents.listed import build_list, build_listed
@@ -19,8 +19,6 @@ from longctx.errors import BudgetError
 from longctx.haystack import Source
 from longctx.records import Cell, Item, Listing, Sample
 
-# Filler beyond the longest document, from which closing sentences are chosen.
-_SPARE_TOKENS = 4096
 _MAX_DRAWS = 1000
 
 Draw = Callable[[Random, float], Item]
@@ -37,7 +35,7 @@ def load_trial(
     source: Source, seed: int, number: int, tokenizer: Tokenizer, max_length: int, allow_repeats: bool = False
 ) -> Trial:
     """Trial `number` with enough filler for documents of `max_length` tokens; raises BudgetError."""
-    filler = load_filler(source, trial_seed(seed, number), tokenizer, max_length + _SPARE_TOKENS, allow_repeats)
+    filler = load_filler(source, trial_seed(seed, number), tokenizer, max_length + SPARE_TOKENS, allow_repeats)
     return Trial(number, filler)
 
 

@@ -20,7 +20,9 @@ from longctx.haystack import Source
 from longctx.records import Haystack
 
 # Part of the cache key: raise it when the files of a folder change.
-_LAYOUT = 1
+_LAYOUT = 2
+# Filler beyond the longest document, from which closing sentences are chosen.
+SPARE_TOKENS = 4096
 _LEAST_TOKENS = 65_536
 
 
@@ -79,9 +81,12 @@ def _joined(offsets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def filler_folder(source: Source, seed: int, tokenizer: Tokenizer, stored: int | None) -> Path:
+def filler_folder(
+    source: Source, seed: int, tokenizer: Tokenizer, stored: int | None, *, with_events: bool = False
+) -> Path:
     """Where the cache keeps, or will keep, `stored` tokens of a source; None is all of it."""
-    key = hashlib.sha256(repr((_LAYOUT, source.digest, seed, tokenizer.fingerprint, stored)).encode()).hexdigest()
+    identity = repr((_LAYOUT, source.digest, seed, tokenizer.fingerprint, stored, with_events))
+    key = hashlib.sha256(identity.encode()).hexdigest()
     return cache_folder() / "haystacks" / f"{source.name.replace('/', '-')[:40]}-{key[:16]}"
 
 

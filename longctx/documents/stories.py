@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from longctx.documents.filler import cache_errors, filler_folder, stored_tokens
+from longctx.documents.filler import SPARE_TOKENS, cache_errors, filler_folder, stored_tokens, trial_seed
 from longctx.documents.frame import Trial
 from longctx.documents.tokenised import load_array, read_tokens, save_array, write_tokens
 from longctx.documents.tokenizer import Tokenizer
@@ -33,15 +33,27 @@ class StoryTrial(Trial):
         return int(np.searchsorted(self.event_sentences, num_sentences))
 
 
-def load_story(source: Source, seed: int, number: int, tokenizer: Tokenizer, num_tokens: int) -> StoryTrial:
-    """The story of a seed, from the cache, with at least `num_tokens` tokens; raises StoreError or SpliceError."""
-    stored = stored_tokens(num_tokens)
-    folder = filler_folder(source, seed, tokenizer, stored)
+def load_story(source: Source, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> StoryTrial:
+    """Trial `number`: a story long enough for `max_length` tokens, from the cache; raises StoreError or SpliceError."""
+    folder = _folder(source, seed, number, tokenizer, max_length)
+    log = Log.load(folder / "log.npz")
+    return StoryTrial(number, read_tokens(folder, NAME), log, np.array(load_array(folder, "event_sentences")))
+
+
+def load_story_text(source: Source, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> Trial:
+    """The same story for tasks that only need its text: its events are not read."""
+    return Trial(number, read_tokens(_folder(source, seed, number, tokenizer, max_length), NAME))
+
+
+def _folder(source: Source, seed: int, number: int, tokenizer: Tokenizer, max_length: int) -> Path:
+    """The folder of a trial's story, written if it is not there yet."""
+    stored = stored_tokens(max_length + SPARE_TOKENS)
+    story_seed = trial_seed(seed, number)
+    folder = filler_folder(source, story_seed, tokenizer, stored, with_events=True)
     if not folder.exists():
         with cache_errors(folder):
-            _write(folder, seed, tokenizer, stored)
-    log = Log.load(folder / "log")
-    return StoryTrial(number, read_tokens(folder, NAME), log, np.array(load_array(folder, "event_sentences")))
+            _write(folder, story_seed, tokenizer, stored)
+    return folder
 
 
 def _write(folder: Path, seed: int, tokenizer: Tokenizer, num_tokens: int) -> None:
@@ -63,6 +75,6 @@ def _write(folder: Path, seed: int, tokenizer: Tokenizer, num_tokens: int) -> No
         save_array(unfinished, "movable", movable)
         told = np.array([passage for passage in passage_of_event if passage < ends[-1]], dtype=np.int64)
         save_array(unfinished, "event_sentences", np.searchsorted(ends, told, side="right"))
-        story.log.save(unfinished / "log")
+        story.log.save(unfinished / "log.npz")
 
     write_tokens(folder, NAME, texts(), tokenizer, num_tokens, finish)

@@ -6,7 +6,8 @@ import dataclasses
 import json
 from array import array
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ _TABLES: dict[str, type] = {
     "promises": Promise,
     "stocks": Stock,
 }
-_FORMAT = 1
+_FORMAT = 2
 Entity = TypeVar("Entity", Person, Place, Thing, Alias, Secret, Promise, Stock)
 
 
@@ -67,27 +68,27 @@ class Log:
         return sentence(self, self[event_id])
 
     def save(self, path: Path) -> None:
-        """Writes JSON lines: the format, the tables, then one array of numbers for each event."""
-        with path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"format": _FORMAT, "fields": FIELDS}) + "\n")
-            for name in _TABLES:
-                rows = [list(dataclasses.astuple(entity)) for entity in getattr(self, name)]
-                file.write(json.dumps({name: rows}, ensure_ascii=False) + "\n")
-            file.writelines(json.dumps(row) + "\n" for row in zip(*self._columns.values(), strict=True))
+        """Writes an .npz file: the tables as JSON, and one row of numbers for each event."""
+        tables = {name: [dataclasses.astuple(entity) for entity in getattr(self, name)] for name in _TABLES}
+        described = json.dumps({"format": _FORMAT, "fields": FIELDS, "tables": tables}, ensure_ascii=False)
+        events = np.stack([self.column(name) for name in FIELDS], axis=1)
+        np.savez(path, described=np.frombuffer(described.encode(), dtype=np.uint8), events=events)
 
     @classmethod
     def load(cls, path: Path) -> Log:
         """The log that `save` wrote; raises ValueError if the file is not one."""
         log = cls()
-        with path.open(encoding="utf-8") as file:
-            head: Any = json.loads(file.readline() or "null")
-            if not isinstance(head, dict) or head.get("format") != _FORMAT:
-                raise ValueError(f"{path} is not an event log of format {_FORMAT}")
-            for name, record in _TABLES.items():
-                getattr(log, name).extend(record(*row) for row in json.loads(file.readline())[name])
-            for line in file:
-                for column, value in zip(log._columns.values(), json.loads(line), strict=True):
-                    column.append(value)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                described, events = json.loads(file["described"].tobytes()), file["events"]
+        except (KeyError, ValueError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path} is not an event log: {error}") from error
+        if described.get("format") != _FORMAT or tuple(described["fields"]) != FIELDS:
+            raise ValueError(f"{path} is not an event log of format {_FORMAT}")
+        for name, record in _TABLES.items():
+            getattr(log, name).extend(record(*row) for row in described["tables"][name])
+        for name, column in zip(FIELDS, np.ascontiguousarray(events.T, dtype=np.int32), strict=True):
+            log._columns[name] = array("i", column.tobytes())
         return log
 
 
