@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ _LAYOUT = 2
 # Filler beyond the longest document, from which closing sentences are chosen.
 SPARE_TOKENS = 4096
 _LEAST_TOKENS = 65_536
+_SILENT_TOKENS = 1 << 20
 
 
 def load_filler(
@@ -38,7 +40,7 @@ def load_filler(
     stored = stored_tokens(num_tokens) if source.seeded else None
     folder = filler_folder(source, seed if source.seeded else 0, tokenizer, stored)
     if not folder.exists():
-        with cache_errors(folder):
+        with writing(folder, source.name, stored):
             write_tokens(folder, source.name, source.sentences(seed), tokenizer, stored)
     haystack = read_tokens(folder, source.name)
     return haystack if source.seeded else _turned(haystack, seed, tokenizer, num_tokens, allow_repeats)
@@ -91,8 +93,11 @@ def filler_folder(
 
 
 @contextlib.contextmanager
-def cache_errors(folder: Path) -> Iterator[None]:
-    """Name the cache folder where it cannot be written: raises StoreError."""
+def writing(folder: Path, name: str, stored: int | None) -> Iterator[None]:
+    """Say so where writing takes long, and name the cache folder where it cannot be written: raises StoreError."""
+    if stored is None or stored > _SILENT_TOKENS:
+        amount = "all of" if stored is None else f"{stored:,} tokens of"
+        print(f"Writing and tokenising {amount} {name}, once, into {folder}", file=sys.stderr)
     try:
         yield
     except OSError as error:

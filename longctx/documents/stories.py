@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from longctx.documents.filler import SPARE_TOKENS, cache_errors, filler_folder, stored_tokens, trial_seed
+from longctx.documents.filler import SPARE_TOKENS, filler_folder, stored_tokens, trial_seed, writing
 from longctx.documents.frame import Trial
 from longctx.documents.tokenised import load_array, read_tokens, save_array, write_tokens
 from longctx.documents.tokenizer import Tokenizer
@@ -51,7 +51,7 @@ def _folder(source: Source, seed: int, number: int, tokenizer: Tokenizer, max_le
     story_seed = trial_seed(seed, number)
     folder = filler_folder(source, story_seed, tokenizer, stored, with_events=True)
     if not folder.exists():
-        with cache_errors(folder):
+        with writing(folder, NAME, stored):
             _write(folder, story_seed, tokenizer, stored)
     return folder
 
