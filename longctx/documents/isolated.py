@@ -22,8 +22,6 @@ from longctx.records import Bytes, Cell, Haystack, Item, Needle, Sample, TokenId
 # Fewest filler tokens of a document; with less there is no depth to speak of.
 _MIN_FILLER_TOKENS = 64
 _CLOSER_WINDOW = 128
-# Two closers make nearly any number of tokens from here on; what is beyond it is filled in order.
-_LEFT_TO_TWO = 96
 _MAX_STEPS_BACK = 16
 _MAX_CORRECTIONS = 4
 
@@ -166,8 +164,8 @@ def _in_order(
     return sorted(placed, key=lambda entry: (entry[0], entry[2].depth, entry[1]))
 
 
-def exact_fill(haystack: Haystack, num_tokens: int, max_count: int | None = None) -> Fill:
-    """Whole sentences of `num_tokens` tokens together: the first ones in order, `max_count` at most, then closers.
+def exact_fill(haystack: Haystack, num_tokens: int, min_count: int = 0, max_count: int | None = None) -> Fill:
+    """Whole sentences of `num_tokens` tokens together: the first ones in order, within the counts, then closers.
 
     Closers are later sentences that may stand anywhere: up to two, and before them as many in order as are needed if
     `max_count` stops early. Where none make that number, what is left is for the completion. Raises BudgetError if
@@ -176,13 +174,15 @@ def exact_fill(haystack: Haystack, num_tokens: int, max_count: int | None = None
     starts = haystack.starts
     whole = int(np.searchsorted(starts, num_tokens, side="right")) - 1
     most = whole if max_count is None else min(whole, max_count)
-    for count in range(most, max(-1, most - _MAX_STEPS_BACK), -1):
+    for count in range(most, max(min_count - 1, most - _MAX_STEPS_BACK), -1):
         rest = num_tokens - int(starts[count])
         movable = itertools.islice(_movable_from(haystack, count), _CLOSER_WINDOW)
         lengths = {index: int(starts[index + 1] - starts[index]) for index in movable}
+        # Two closers make nearly any number of tokens around twice the usual length; what is beyond is filled in order.
+        left_to_two = 2 * int(np.median(list(lengths.values()))) if lengths else rest
         taken = []
         for index, length in lengths.items():
-            if rest - length < _LEFT_TO_TWO:
+            if rest - length < left_to_two:
                 break
             taken.append(index)
             rest -= length

@@ -59,9 +59,10 @@ def build_told(frame: Frame, trial: StoryTrial, length: int, depth: float, ask: 
         )
     following = trial.event_sentences[num_events : num_events + 1]
     max_count = int(following[0]) if len(following) else haystack.num_sentences
+    min_count = int(trial.event_sentences[num_events - 1]) + 1
     num_filler = room - frame.tail(sentence(haystack, max(0, count - 1)), asked).num_added
     for _ in range(_MAX_CORRECTIONS):
-        fill = exact_fill(haystack, num_filler, max_count)
+        fill = exact_fill(haystack, num_filler, min_count, max_count)
         if trial.num_events(fill.count) != num_events:
             break
         sample = _build(frame, trial, cell, asked, fill, frame.max_new_tokens + fill.num_left)
