@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -62,4 +63,5 @@ def write_prompts(samples: Iterable[Sample], out: Path, ids: bool) -> None:
     except OSError as error:
         raise StoreError(f"Cannot write the prompts to {out}: {error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nothing to take away where nothing could be written
+            unfinished.unlink()

@@ -25,8 +25,8 @@ def build_control(frame: Frame, cell: Cell, asked: Asked, control: Control, supp
     for text in texts:
         left = pieces[-1] if pieces else None
         pieces.append(encode_after(left, text, frame.tokenizer) if left else encode_alone(text, frame.tokenizer))
-    # Without any text the question follows an ellipsis: a template's head and tail are cut where a text begins.
-    shown = pieces or [encode_alone(" ...", frame.tokenizer)]
+    # A template's head and tail are cut where a text begins and ends; a letter merges with no line break.
+    shown = pieces or [encode_alone(" none", frame.tokenizer)]
     tokens: list[TokenIds] = [piece.token_ids for piece in shown]
     parts: list[Bytes] = [piece.text.encode() for piece in shown]
     ends = np.cumsum([len(ids) for ids in tokens])
