@@ -161,14 +161,16 @@ def test_fills_are_whole_sentences_of_exactly_the_tokens_asked(bench: Bench, num
     assert sum(int(haystack.starts[i + 1] - haystack.starts[i]) for i in taken) == num_tokens
 
 
-@given(st.integers(1, 600))
-def test_what_equal_sentences_cannot_reach_goes_to_the_room(num_tokens: int) -> None:
-    """Sentences of 7 tokens each reach only multiples of 7."""
+def sevens() -> Haystack:
+    """A hundred sentences of 7 tokens each: they reach only multiples of 7."""
     count = 100
     starts = np.arange(count + 1) * 7
-    haystack = Haystack(
-        "x", np.zeros(700, np.int32), starts, np.zeros(0, np.uint8), starts, starts, np.ones(count, bool)
-    )
+    return Haystack("x", np.zeros(700, np.int32), starts, np.zeros(0, np.uint8), starts, starts, np.ones(count, bool))
+
+
+@given(st.integers(1, 600))
+def test_what_equal_sentences_cannot_reach_goes_to_the_room(num_tokens: int) -> None:
+    haystack = sevens()
     if num_tokens < 7:
         with pytest.raises(BudgetError, match="No whole sentence"):
             exact_fill(haystack, num_tokens)
@@ -176,6 +178,15 @@ def test_what_equal_sentences_cannot_reach_goes_to_the_room(num_tokens: int) -> 
     fill = exact_fill(haystack, num_tokens)
     assert fill.count + len(fill.closers) == num_tokens // 7
     assert fill.num_left == num_tokens % 7
+
+
+@given(st.integers(100, 600))
+def test_a_fill_that_stops_early_is_closed_even_if_it_cannot_be_exact(num_tokens: int) -> None:
+    fill = exact_fill(sevens(), num_tokens, max_count=10)
+    assert fill.count <= 10
+    assert (fill.count + len(fill.closers)) * 7 + fill.num_left == num_tokens
+    assert fill.num_left < 3 * 7
+    assert (fill.num_left == 0) == (num_tokens % 7 == 0)
 
 
 def test_plain_text_gets_the_tokenizers_bos_and_a_chat_template_its_own(frames: Frames, trials: Trials) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longctx.documents.frame import Frame, Reach, Trial, make_document, repeated_share, text_between
 from longctx.documents.splice import Piece, check_join, encode_after, encode_alone, sentence
@@ -59,23 +60,16 @@ class Fill:
     count: int
     closers: tuple[int, ...] = ()
     num_left: int = 0
-    """Tokens that no whole sentences reach; 0 but for sources whose sentences are all of one length."""
+    """Tokens that no whole sentences reach; 0 but for sources whose sentences are of one length or a few."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Filler:
-    """Whole sentences in order, then the closers that make the number of tokens exact."""
+    """The sentences of a fill: the first `count` of the haystack, then the closers."""
 
     haystack: Haystack
-    fill: Fill
-
-    @property
-    def count(self) -> int:
-        return self.fill.count
-
-    @property
-    def closers(self) -> tuple[int, ...]:
-        return self.fill.closers
+    count: int
+    closers: tuple[int, ...]
 
     @property
     def num_sentences(self) -> int:
@@ -84,7 +78,7 @@ class _Filler:
     def sentence(self, index: int) -> Piece:
         return sentence(self.haystack, index if index < self.count else self.closers[index - self.count])
 
-    def gaps(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def gaps(self) -> NDArray[np.int64]:
         """Token offsets of the gaps between sentences, where needles may stand."""
         starts = self.haystack.starts
         lengths = [int(starts[index + 1] - starts[index]) for index in self.closers]
@@ -106,7 +100,7 @@ class _Filler:
 
 def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, fill: Fill, room: int) -> Sample:
     """The sample with these filler sentences and `room` tokens for the completion."""
-    filler = _Filler(trial.haystack, fill)
+    filler = _Filler(trial.haystack, fill.count, fill.closers)
     for index in range(max(1, filler.count), filler.num_sentences):
         check_join(filler.sentence(index - 1), filler.sentence(index), frame.tokenizer)
     gaps = filler.gaps()
@@ -115,7 +109,7 @@ def _build(frame: Frame, trial: Trial, cell: Cell, item: Item, fill: Fill, room:
     places: dict[int, slice] = {}
     done, num_tokens = 0, 0
     left: Piece | None = None
-    for gap, number, needle in _in_order(item.needles, gaps, int(gaps[-1])):
+    for gap, number, needle in _in_order(item.needles, gaps):
         for piece_ids, text in filler.between(done, gap):
             tokens.append(piece_ids)
             parts.append(text)
@@ -153,12 +147,10 @@ def _encode_needle(frame: Frame, left: Piece | None, needle: Needle) -> Piece:
     return encode_after(left, text, frame.tokenizer) if left else encode_alone(text, frame.tokenizer)
 
 
-def _in_order(
-    needles: Sequence[Needle], gaps: np.ndarray[tuple[int], np.dtype[np.int64]], num_filler: int
-) -> list[tuple[int, int, Needle]]:
+def _in_order(needles: Sequence[Needle], gaps: NDArray[np.int64]) -> list[tuple[int, int, Needle]]:
     """(gap, number, needle) by place: each at the gap that is nearest to its depth."""
     placed = [
-        (int(np.argmin(np.abs(gaps - needle.depth * num_filler))), number, needle)
+        (int(np.argmin(np.abs(gaps - needle.depth * int(gaps[-1])))), number, needle)
         for number, needle in enumerate(needles)
     ]
     return sorted(placed, key=lambda entry: (entry[0], entry[2].depth, entry[1]))
@@ -168,38 +160,49 @@ def exact_fill(haystack: Haystack, num_tokens: int, min_count: int = 0, max_coun
     """Whole sentences of `num_tokens` tokens together: the first ones in order, within the counts, then closers.
 
     Closers are later sentences that may stand anywhere: up to two, and before them as many in order as are needed if
-    `max_count` stops early. Where none make that number, what is left is for the completion. Raises BudgetError if
+    `max_count` stops early. Where no two make that number, what is left is for the completion. Raises BudgetError if
     not one sentence fits.
     """
     starts = haystack.starts
     whole = int(np.searchsorted(starts, num_tokens, side="right")) - 1
     most = whole if max_count is None else min(whole, max_count)
+    nearest = Fill(most, num_left=num_tokens - int(starts[most]))
     for count in range(most, max(min_count - 1, most - _MAX_STEPS_BACK), -1):
-        rest = num_tokens - int(starts[count])
-        movable = itertools.islice(_movable_from(haystack, count), _CLOSER_WINDOW)
-        lengths = {index: int(starts[index + 1] - starts[index]) for index in movable}
-        # Two closers make nearly any number of tokens around twice the usual length; what is beyond is filled in order.
-        left_to_two = 2 * int(np.median(list(lengths.values()))) if lengths else rest
-        taken = []
-        for index, length in lengths.items():
-            if rest - length < left_to_two:
-                break
-            taken.append(index)
-            rest -= length
-        if rest == 0:
-            return Fill(count, tuple(taken))
-        later: dict[int, list[int]] = {}
-        for index, length in itertools.islice(lengths.items(), len(taken), None):
-            later.setdefault(length, []).append(index)
-        if rest in later:
-            return Fill(count, (*taken, later[rest][0]))
-        for length, indices in later.items():
-            others = [index for index in later.get(rest - length, []) if index != indices[0]]
-            if others:
-                return Fill(count, (*taken, indices[0], others[0]))
+        fill = _close(haystack, count, num_tokens - int(starts[count]))
+        if fill.num_left == 0:
+            return fill
+        if count == most:
+            nearest = fill
     if most < 1:
         raise BudgetError(f"No whole sentence of {haystack.name!r} fits {num_tokens} tokens.")
-    return Fill(most, num_left=num_tokens - int(starts[most]))
+    return nearest
+
+
+def _close(haystack: Haystack, count: int, rest: int) -> Fill:
+    """The first `count` sentences, then closers of `rest` tokens; without the last two where no two fit."""
+    starts = haystack.starts
+    movable = itertools.islice(_movable_from(haystack, count), _CLOSER_WINDOW)
+    lengths = {index: int(starts[index + 1] - starts[index]) for index in movable}
+    # Two closers make nearly any number of tokens around twice the usual length; what is beyond is filled in order.
+    left_to_two = 2 * int(np.median(list(lengths.values()))) if lengths else rest
+    taken: list[int] = []
+    for index, length in lengths.items():
+        if rest - length < left_to_two:
+            break
+        taken.append(index)
+        rest -= length
+    if rest == 0:
+        return Fill(count, tuple(taken))
+    later: dict[int, list[int]] = {}
+    for index, length in itertools.islice(lengths.items(), len(taken), None):
+        later.setdefault(length, []).append(index)
+    if rest in later:
+        return Fill(count, (*taken, later[rest][0]))
+    for length, indices in later.items():
+        others = [index for index in later.get(rest - length, []) if index != indices[0]]
+        if others:
+            return Fill(count, (*taken, indices[0], others[0]))
+    return Fill(count, tuple(taken), rest)
 
 
 def _movable_from(haystack: Haystack, index: int) -> list[int]:
