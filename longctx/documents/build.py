@@ -17,7 +17,7 @@ from longctx.documents.tokenizer import Tokenizer
 from longctx.documents.told import Ask, Told, build_told
 from longctx.errors import BudgetError
 from longctx.haystack import Source
-from longctx.records import Cell, Item, Listing, Sample
+from longctx.records import Asked, Cell, Item, Listing, Sample
 
 _MAX_DRAWS = 1000
 
@@ -109,40 +109,45 @@ def build_stories(frame: Frame, grid: Grid, trials: Sequence[StoryTrial], ask: A
 
 def build_story_controls(frame: Frame, trials: Sequence[StoryTrial], told: Sequence[Told]) -> list[Sample]:
     """For every question about a story it alone, and after the sentences that state what it needs."""
-    samples = []
+    samples: list[Sample] = []
     asked = {(one.sample.cell.trial, one.asked.question): one for one in told}
     by_number = {trial.number: trial for trial in trials}
     for (number, _), one in asked.items():
         trial = by_number[number]
         places = sorted({int(trial.event_sentences[event]) for event in one.asked.support_events})
         support = [trial.haystack.sentence_text(place) for place in places]
-        cell = Cell(frame.task, 0, one.sample.cell.depth, number)
-        samples.append(build_control(frame, cell, one.asked, "closed_book", ()))
-        samples.append(build_control(frame, cell, one.asked, "short", support))
+        samples += _both_controls(frame, number, one.sample.cell.depth, one.asked, support)
     return samples
 
 
 def build_controls(frame: Frame, grid: Grid, num_trials: int, draw: Draw) -> list[Sample]:
     """For every item the question alone, and after its supporting text alone."""
-    samples = []
+    samples: list[Sample] = []
     for trial in range(num_trials):
         items = draw_items(frame, grid, trial, draw)
         different = {id(item): (depth, item) for (_, depth), item in items.items()}
         for depth, item in different.values():
-            cell = Cell(frame.task, 0, depth, trial)
             support = [item.needles[place].text for place in sorted(item.support)]
-            samples.append(build_control(frame, cell, item, "closed_book", ()))
-            samples.append(build_control(frame, cell, item, "short", support))
+            samples += _both_controls(frame, trial, depth, item, support)
     return samples
 
 
 def build_list_controls(frame: Frame, grid: Grid, num_trials: int, min_entries: int, write: Write) -> list[Sample]:
     """For every question of a task that writes its documents itself: alone, and after the smallest list."""
-    samples = []
+    samples: list[Sample] = []
     for trial in range(num_trials):
         for depth in grid.depths:
-            listing = write(frame.rng(trial, depth), depth, min_entries)
-            cell = Cell(frame.task, 0, depth, trial)
-            samples.append(build_control(frame, cell, listing, "closed_book", ()))
-            samples.append(build_list(frame, cell, listing, control="short"))
+            samples += _both_controls(frame, trial, depth, write(frame.rng(trial, depth), depth, min_entries))
     return samples
+
+
+def _both_controls(
+    frame: Frame, trial: int, depth: float, asked: Asked, support: Sequence[str] = ()
+) -> tuple[Sample, Sample]:
+    """The question alone, and after the texts that its answer needs: for a list, the list."""
+    cell = Cell(frame.task, 0, depth, trial)
+    if isinstance(asked, Listing):
+        short = build_list(frame, cell, asked, control="short")
+    else:
+        short = build_control(frame, cell, asked, support)
+    return build_control(frame, cell, asked), short

@@ -46,13 +46,14 @@ def build_listed(frame: Frame, cell: Cell, room: int, min_entries: int, write: C
             num_entries, best = tried, sample
         else:
             too_many = tried
-    return build_list(frame, cell, write(num_entries), room=cell.length - best.prompt.num_tokens)
+    return best
 
 
-def build_list(
-    frame: Frame, cell: Cell, listing: Listing, *, room: int | None = None, control: Control | None = None
-) -> Sample:
-    """The sample that asks after this very list; raises SpliceError."""
+def build_list(frame: Frame, cell: Cell, listing: Listing, control: Control | None = None) -> Sample:
+    """The sample that asks after this very list; raises SpliceError.
+
+    Its room is what the list leaves of the cell's length, below 0 if it is too long; a control's is the task's own.
+    """
     text = "".join(listing.entries)
     encoding = encode_inside(text, frame.tokenizer)
     borders = np.cumsum([0, *map(len, listing.entries)], dtype=np.int64)
@@ -69,4 +70,6 @@ def build_list(
         support=tuple(slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)),
     )
     head = frame.head(Piece(text[: borders[first]], encoding.token_ids[: counts[first]]))
+    num_tokens = len(head) + reach.num_tokens + frame.tail(reach.last, listing).num_added
+    room = cell.length - num_tokens if control is None else frame.max_new_tokens
     return frame.sample(cell, listing, head, document, reach, max_new_tokens=room, control=control)
