@@ -16,6 +16,11 @@ NEVER_STOP = r"(?!)"
 _SLIP = 2
 
 
+def is_slip(said: str, target: str) -> bool:
+    """Whether the two are the same but for one or two characters."""
+    return Levenshtein.distance(said, target, score_cutoff=_SLIP) <= _SLIP
+
+
 def score_number(text: str, targets: tuple[str, ...]) -> Score:
     """1.0 if the first number in `text` is one of the targets, digit for digit.
 
@@ -25,8 +30,7 @@ def score_number(text: str, targets: tuple[str, ...]) -> Score:
     found = match[0] if match else ""
     if found in targets:
         return Score(1.0, near_miss=False)
-    nearest = min(Levenshtein.distance(found, target) for target in targets)
-    return Score(0.0, near_miss=bool(found) and nearest <= _SLIP)
+    return Score(0.0, near_miss=bool(found) and any(is_slip(found, target) for target in targets))
 
 
 def score_ruler_all(answer: str, targets: tuple[str, ...], candidate: str) -> Score:
@@ -89,6 +93,4 @@ def _bare(text: str) -> str:
 
 
 def _any_is_near(found: Iterable[str], missing: Iterable[str]) -> bool:
-    return any(
-        Levenshtein.distance(word, target.lower(), score_cutoff=_SLIP) <= _SLIP for word in found for target in missing
-    )
+    return any(is_slip(word, target.lower()) for word in found for target in missing)

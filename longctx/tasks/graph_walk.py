@@ -24,11 +24,10 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rapidfuzz.distance import Levenshtein
-
 from longctx.errors import ConfigError
 from longctx.haystack.edges import draw_node, edge
 from longctx.records import Item, Needle, Score
+from longctx.scoring import is_slip
 from longctx.tasks.base import Measures, NeedleTask
 
 _MAX_ANSWER_NODES = 32
@@ -135,7 +134,7 @@ class GraphWalk(NeedleTask):
         hits = len(found & wanted)
         value = 2 * hits / (len(found) + len(wanted))
         exact = found == wanted
-        near = not exact and Levenshtein.distance(answer.strip(), target, score_cutoff=2) <= 2
+        near = not exact and is_slip(answer.strip(), target)
         return Score(value, near_miss=near, strict=float(exact))
 
 

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import ClassVar
 
-from rapidfuzz.distance import Levenshtein
-
 from longctx.errors import ConfigError
 from longctx.haystack.requests import Request, all_requests, write
 from longctx.records import Item, Needle, Score
+from longctx.scoring import is_slip
 from longctx.tasks.base import Measures, NeedleTask
+from longctx.tasks.draws import depths_around, draw_different
 
 _PREFIX_LENGTH = 10
 _PREFIX_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"  # without look-alikes
@@ -65,10 +65,9 @@ class RepeatedRequests(NeedleTask):
         fixed = random.Random(f"{self.repeats}/{request.text}")
         number = fixed.randint(1, self.repeats)
         prefix = "".join(fixed.choices(_PREFIX_LETTERS, k=_PREFIX_LENGTH))
-        before = sorted(rng.uniform(0.0, depth) for _ in range(number - 1))
-        after = sorted(rng.uniform(depth, 1.0) for _ in range(self.repeats - number))
-        pieces = _different_pieces(request, rng, self.repeats)
-        told = [(place, request.exchange(piece)) for place, piece in zip([*before, depth, *after], pieces, strict=True)]
+        depths = depths_around(rng, depth, number - 1, self.repeats - number)
+        pieces = draw_different(self.repeats, lambda: write(request, rng))
+        told = [(place, request.exchange(piece)) for place, piece in zip(depths, pieces, strict=True)]
         near = [(rng.random(), other.exchange(write(other, rng))) for other in _near_misses(request, rng)]
         needles = sorted([*told, *near], key=lambda needle: needle[0])
         places = [needles.index(exchange) for exchange in told]
@@ -91,20 +90,11 @@ class RepeatedRequests(NeedleTask):
         said = answer.strip()
         prefix, piece = target[:_PREFIX_LENGTH], target[_PREFIX_LENGTH:]
         exact = said == target
-        near = not exact and Levenshtein.distance(said, target, score_cutoff=2) <= 2
+        near = not exact and is_slip(said, target)
         if not said.startswith(prefix):
             return Score(0.0, near_miss=near, strict=0.0)
         ratio = SequenceMatcher(None, said.removeprefix(prefix), piece).ratio()
         return Score(ratio, near_miss=near, strict=float(exact))
-
-
-def _different_pieces(request: Request, rng: random.Random, count: int) -> list[str]:
-    pieces: list[str] = []
-    while len(pieces) < count:
-        piece = write(request, rng)
-        if piece not in pieces:
-            pieces.append(piece)
-    return pieces
 
 
 def _near_misses(request: Request, rng: random.Random) -> list[Request]:

@@ -39,6 +39,7 @@ from longctx.haystack.needles import code, number, statement, word_keys
 from longctx.records import Item, Needle, Score
 from longctx.scoring import NEVER_STOP, score_ruler_all
 from longctx.tasks.base import Measures, NeedleTask
+from longctx.tasks.draws import draw_different
 
 DEPTHS = tuple(step / 39 for step in range(40))
 
@@ -82,7 +83,8 @@ class _Niah(NeedleTask):
     def item(self, rng: random.Random, depth: float) -> Item:
         counts = self.counts()
         keys = word_keys(rng, counts.keys) if self.key_kind == "word" else [code(rng) for _ in range(counts.keys)]
-        pairs = [(key, value) for key in keys for value in self._values(rng, counts.values)]
+        draw = number if self.value_kind == "number" else code
+        pairs = [(key, value) for key in keys for value in draw_different(counts.values, lambda: draw(rng))]
         asked = keys[: counts.asked]
         targets = tuple(value for key, value in pairs if key in asked)
         depths = [depth, *_other_depths(rng, depth, len(pairs) - 1)]
@@ -99,14 +101,6 @@ class _Niah(NeedleTask):
             targets=targets,
             support=tuple(range(len(targets))),
         )
-
-    def _values(self, rng: random.Random, count: int) -> list[str]:
-        values: list[str] = []
-        while len(values) < count:
-            value = number(rng) if self.value_kind == "number" else code(rng)
-            if value not in values:
-                values.append(value)
-        return values
 
     def score(self, answer: str, targets: tuple[str, ...]) -> Score:
         return score_ruler_all(answer, targets, _NUMBER if self.value_kind == "number" else _CODE)

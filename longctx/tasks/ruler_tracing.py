@@ -27,6 +27,7 @@ from longctx.haystack.noise import PASSAGE
 from longctx.records import Item, Needle, Score
 from longctx.scoring import NEVER_STOP, score_ruler_all
 from longctx.tasks.base import Measures, NeedleTask
+from longctx.tasks.draws import depths_around, draw_different
 
 _LETTERS = 5
 _MAX_HOPS = 20
@@ -81,11 +82,11 @@ class VariableTracking(NeedleTask):
             raise ConfigError(f"{self.name}: max_new_tokens is {self.max_new_tokens}; it must be at least 1.")
 
     def item(self, rng: random.Random, depth: float) -> Item:
-        names = _names(rng, self.num_hops + 1)
+        names = draw_different(self.num_hops + 1, lambda: "".join(rng.choices(string.ascii_uppercase, k=_LETTERS)))
         value = _EXAMPLE_NUMBER
         while value == _EXAMPLE_NUMBER:
             value = str(rng.randrange(10_000, 100_000))
-        depths = [depth, *sorted(rng.uniform(depth, 1.0) for _ in range(self.num_hops))]
+        depths = depths_around(rng, depth, 0, self.num_hops)
         return Item(
             needles=tuple(map(Needle, statements(names, value), depths)),
             question=_question(value),
@@ -97,12 +98,3 @@ class VariableTracking(NeedleTask):
 
     def score(self, answer: str, targets: tuple[str, ...]) -> Score:
         return score_ruler_all(answer, targets, _VARIABLE)
-
-
-def _names(rng: random.Random, count: int) -> list[str]:
-    names: list[str] = []
-    while len(names) < count:
-        name = "".join(rng.choices(string.ascii_uppercase, k=_LETTERS))
-        if name not in names:
-            names.append(name)
-    return names

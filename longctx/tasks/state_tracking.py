@@ -28,12 +28,12 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rapidfuzz.distance import Levenshtein
-
 from longctx.errors import ConfigError, UnknownNameError
 from longctx.haystack.lexicon import load_lexicon
 from longctx.records import Item, Needle, Score
+from longctx.scoring import is_slip
 from longctx.tasks.base import Measures, NeedleTask
+from longctx.tasks.draws import depths_around
 from longctx.tasks.state_tracking_cast import Cast
 from longctx.tasks.state_tracking_kinds import KINDS, NOTHING, NUMBERS, VERDICTS
 
@@ -71,9 +71,7 @@ class StateTracking(NeedleTask):
         kind = rng.choice(list(KINDS)) if self.kind == _ANY else self.kind
         story = KINDS[kind](Cast(rng), self.distractors)
         first = story.support[0]
-        before = sorted(rng.uniform(0.0, depth) for _ in range(first))
-        after = sorted(rng.uniform(depth, 1.0) for _ in range(len(story.facts) - first - 1))
-        places = [*before, depth, *after]
+        places = depths_around(rng, depth, first, len(story.facts) - first - 1)
         return Item(
             needles=tuple(Needle(fact, place) for fact, place in zip(story.facts, places, strict=True)),
             question=story.question,
@@ -92,7 +90,7 @@ class StateTracking(NeedleTask):
         labels = next(labels for labels in label_sets() if wanted <= labels)
         said = re.split(r"[.!?\n]", answer.strip().lower())[0].strip()
         found = {_FIGURES.get(word, word) for word in re.findall(r"\w+", said)} & labels
-        near = bool(said) and not found and Levenshtein.distance(said, target.lower(), score_cutoff=2) <= 2
+        near = bool(said) and not found and is_slip(said, target.lower())
         return Score(float(found == wanted), near_miss=near)
 
 
