@@ -25,6 +25,11 @@ def test_a_spec_names_all_options_and_parses_back() -> None:
         ("niah_single:digits", "digits is ''"),
         ("niah_single:digits=0", "must be 1 to 12"),
         ("niah_single:max_new_tokens=7", "7 digits need at least 8"),
+        ("fiction:hops=5", "fiction: hops is 5; it must be 1 to 4, or 0 for any."),
+        ("fiction_facts:hops=5", "fiction_facts: hops is 5; it must be 1 to 4, or 0 for any."),
+        ("fiction_facts:kind=were_now", "Unknown kind of fiction_facts 'were_now'. Did you mean where_now"),
+        ("fiction_facts:facts=3:hops=4", "fiction_facts: facts is 3; it must be 4 to 1000."),
+        ("fiction_facts:facts=1", "fiction_facts: facts is 1; it must be 2 to 1000."),
     ],
 )
 def test_illegal_specs_are_named(spec: str, message: str) -> None:

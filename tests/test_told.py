@@ -129,6 +129,27 @@ def test_one_candidate_is_named_or_the_answer_is_wrong(answer: str, value: float
     assert score_choice(answer, "the ferry house", candidates).value == value
 
 
+@pytest.mark.parametrize(
+    ("answer", "near"),
+    [
+        ("the fery house.", True),
+        ("Ferri house! The mill is empty.", True),
+        ("the ferry house", False),
+        ("the ferry house or the mill", False),
+        ("the mill", False),
+        ("the ferry", False),
+        ("", False),
+    ],
+)
+def test_a_near_miss_is_a_slip_in_the_name(answer: str, near: bool) -> None:
+    assert score_choice(answer, "the ferry house", ("the ferry house", "the mill", "the old mill")).near_miss is near
+
+
+def test_another_candidate_is_no_near_miss() -> None:
+    assert not score_choice("Ina", "Ida", ("Ina", "Ida")).near_miss
+    assert score_choice("Ira", "Ida", ("Ina", "Ida")).near_miss
+
+
 def test_a_longer_name_hides_the_shorter_in_it() -> None:
     candidates = ("the mill", "the old mill")
     assert score_choice("the old mill", "the old mill", candidates).value == 1.0

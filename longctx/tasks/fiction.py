@@ -20,8 +20,9 @@ from typing import ClassVar
 
 from longctx.errors import ConfigError, UnknownNameError
 from longctx.fiction.log import Log
-from longctx.fiction.questions import KINDS, MAX_HOPS, ask
+from longctx.fiction.questions import KINDS, MAX_HOPS, Question, ask
 from longctx.records import Recall, Sample, Score
+from longctx.scoring import is_slip
 from longctx.tasks.base import Measures, StoryTask
 
 _ARTICLE = r"^(the|a|an)\s+"
@@ -40,9 +41,8 @@ def score_choice(answer: str, target: str, candidates: tuple[str, ...]) -> Score
             named.add(_bare(candidate))
             said = re.sub(pattern, " ", said)
     exact = _bare(answer.strip().rstrip(".!")) == _bare(target)
-    return Score(
-        float(named == {_bare(target)}), near_miss=_bare(target) in named and len(named) > 1, strict=float(exact)
-    )
+    near = bool(said) and not named and is_slip(_bare(said.rstrip(".!?")), _bare(target))
+    return Score(float(named == {_bare(target)}), near_miss=near, strict=float(exact))
 
 
 def _bare(text: str) -> str:
@@ -50,14 +50,11 @@ def _bare(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Fiction(StoryTask):
-    """`hops`: facts to combine, 0 for any number; `kind`: one of the kinds of question, or all."""
+class AboutFiction:
+    """Questions about a story. `hops`: facts to combine, 0 for any number; `kind`: one kind of question, or all."""
 
-    name: ClassVar[str] = "fiction"
+    name: ClassVar[str]
     measures: ClassVar[Measures] = "reasons"
-    instruction: ClassVar[str] = (
-        "Read the story below and answer the question about it. The answer follows from what the story tells as fact."
-    )
     stop: ClassVar[str] = r"[.!?](\s|$)|\n"
 
     max_new_tokens: int = 24
@@ -70,9 +67,29 @@ class Fiction(StoryTask):
         if self.kind != "all" and self.kind not in KINDS:
             raise UnknownNameError(f"kind of {self.name}", self.kind, ("all", *KINDS))
 
-    def recall(self, log: Log, num_events: int, near: int, rng: random.Random) -> Recall | None:
+    def ask(self, log: Log, num_events: int, rng: random.Random, near: int | None = None) -> Question | None:
+        """A question about the first `num_events` events, about event `near` if it can be; None if there is none."""
         kinds = KINDS if self.kind == "all" else (self.kind,)
-        found = ask(log, num_events, rng, kinds=kinds, hops=self.hops or None, near=near)
+        return ask(log, num_events, rng, kinds=kinds, hops=self.hops or None, near=near)
+
+    def score(self, answer: str, targets: tuple[str, ...]) -> Score:
+        return score_choice(answer, targets[0], ())
+
+    def judge(self, answer: str, sample: Sample) -> Score:
+        return score_choice(answer, sample.targets[0], sample.question.candidates)
+
+
+@dataclass(frozen=True)
+class Fiction(AboutFiction, StoryTask):
+    """Questions about the story that is the haystack, with the options of all questions about fiction."""
+
+    name: ClassVar[str] = "fiction"
+    instruction: ClassVar[str] = (
+        "Read the story below and answer the question about it. The answer follows from what the story tells as fact."
+    )
+
+    def recall(self, log: Log, num_events: int, near: int, rng: random.Random) -> Recall | None:
+        found = self.ask(log, num_events, rng, near)
         if found is None:
             return None
         return Recall(
@@ -84,9 +101,3 @@ class Fiction(StoryTask):
             kind=found.kind,
             hops=found.hops,
         )
-
-    def score(self, answer: str, targets: tuple[str, ...]) -> Score:
-        return score_choice(answer, targets[0], ())
-
-    def judge(self, answer: str, sample: Sample) -> Score:
-        return score_choice(answer, sample.targets[0], sample.question.candidates)
