@@ -12,24 +12,10 @@ from typing import Any
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.cost import ModelShape
 from longctx.engine.files import weight_files, weights_digest
-from longctx.engine.sources import ModelSource
+from longctx.engine.sources import ModelSource, quiet_transformers
 from longctx.environment import cpu_flags
 from longctx.errors import ModelError
 from longctx.files import file_digest
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars or advice from transformers while it loads."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
 
 
 @contextlib.contextmanager
@@ -38,7 +24,7 @@ def _as_model_error(source: ModelSource) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             yield
     except (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

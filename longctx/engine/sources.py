@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ class ModelSource:
     @property
     def arguments(self) -> dict[str, Any]:
         return {"gguf_file": self.gguf_file} if self.gguf_file else {}
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars or advice from transformers while it loads or saves."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def find_source(name: str) -> ModelSource:
@@ -116,21 +131,20 @@ def _convert(source: ModelSource, folder: Path) -> None:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # it takes seconds, and its bars are several
     unfinished: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
-        tokenizer = AutoTokenizer.from_pretrained(source.path, **source.arguments)
-        model = AutoModelForCausalLM.from_pretrained(source.path, dtype=torch.float32, **source.arguments)
-        # What is saved is no longer quantised, and transformers refuses to save it while it says so.
-        with contextlib.suppress(AttributeError):
-            del model.config.quantization_config
-        model.hf_quantizer = None
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(source.path, **source.arguments)
+            model = AutoModelForCausalLM.from_pretrained(source.path, dtype=torch.float32, **source.arguments)
+            # What is saved is no longer quantised, and transformers refuses to save it while it says so.
+            with contextlib.suppress(AttributeError):
+                del model.config.quantization_config
+            model.hf_quantizer = None
+            model.save_pretrained(unfinished)
+            tokenizer.save_pretrained(unfinished)
         os.replace(unfinished, folder)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
         if not folder.exists():  # another process may have finished first
