@@ -20,8 +20,6 @@ class Source:
     """Changes whenever the sentences would."""
     sentences: Callable[[int], Iterator[str]]
     """seed -> sentences, without end or until it runs dry."""
-    repeats: bool = False
-    """Whether it says the same again on purpose, or because it was allowed to."""
     seeded: bool = True
     """Whether another seed gives other sentences. If not, there is one text: all of it once, whatever the seed."""
     documents: Callable[[], Iterator[Iterator[str]]] | None = None
@@ -38,7 +36,6 @@ _GENERATORS = {
     "requests": ("longctx.haystack.requests", "exchanges", "requests.toml"),
     "edges": ("longctx.haystack.edges", "edges", ""),
 }
-_REPEATING = ("noise",)
 
 
 def get_source(name: str) -> Source:
@@ -47,9 +44,7 @@ def get_source(name: str) -> Source:
         return _get_corpus(name)
     module_name, function, lists = _GENERATORS[name]
     module = importlib.import_module(module_name)
-    return Source(
-        name, _digest(Path(str(module.__file__)), lists), getattr(module, function), repeats=name in _REPEATING
-    )
+    return Source(name, _digest(Path(str(module.__file__)), lists), getattr(module, function))
 
 
 def _get_corpus(name: str) -> Source:

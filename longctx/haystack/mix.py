@@ -34,7 +34,7 @@ def mix_source(spec: str) -> Source:
         streams = [_passages(part, seed if seeded else 0) for part in parts]
         return _interleave(streams, list(shares.values()))
 
-    return Source(spec, found.hexdigest()[:16], sentences, any(part.repeats for part in parts), seeded)
+    return Source(spec, found.hexdigest()[:16], sentences, seeded)
 
 
 def parse_mix(spec: str) -> dict[str, float]:
