@@ -178,6 +178,24 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
     assert not re.search(r"(src|href)=|url\(|@import|https?:", page)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ([TASK], "narrator haystack"),
+        (["a_task_of_an_older_version"], "narrator haystack"),
+        ([TASK, "vt:num_hops=4"], "narrator haystack, where a task brings none of its own"),
+        (["fiction:hops=0"], "narrator haystack, where a task brings none of its own"),
+        (["cwe:max_new_tokens=120"], "narrator haystack, where a task brings none of its own"),
+    ],
+)
+def test_the_haystack_is_said_of_the_tasks_that_read_it(tasks: list[str], words: str) -> None:
+    manifest = identity()
+    manifest["config"]["task"] = tasks
+    summary = summarise({**manifest, "starts": [{"started": "now"}]}, [])
+    assert f"· {words}</p>" in render_html(summary)
+    assert f"; {words}.\n" in render_markdown(summary)
+
+
 def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
     tables: list[list[str]] = [[]]
     for line in render_markdown(make_summary()).splitlines():

@@ -16,6 +16,7 @@ from longctx.lengths import format_length
 from longctx.report.heatmap import colour, curve_svg, ink, write_pictures
 from longctx.report.summary import Summary, summarise
 from longctx.store import read_manifest, read_rows
+from longctx.tasks import task_classes
 
 _LISTED = 200
 
@@ -57,12 +58,21 @@ def repeat_command(config: dict[str, Any]) -> str:
     return shlex.join(arguments)
 
 
+def _haystack(summary: Summary) -> str:
+    """What the documents are made of."""
+    classes = task_classes()
+    own = any(task.name in classes and classes[task.name].has_own_filler() for task in summary.tasks)
+    haystack = f"{summary.manifest['config']['haystack']} haystack"
+    return f"{haystack}, where a task brings none of its own" if own else haystack
+
+
 def _values(summary: Summary) -> dict[str, Any]:
     return {
         "summary": summary,
         # Drawn by us from numbers and lengths alone; no text of a model or a person is in it.
         "curves": {task.task: markupsafe.Markup(curve_svg(summary, task)) for task in summary.tasks},
         "config": summary.manifest["config"],
+        "haystack": _haystack(summary),
         "command": repeat_command(summary.manifest["config"]),
         "starts": summary.manifest["starts"],
         "fingerprint": summary.manifest["model"],

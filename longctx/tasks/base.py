@@ -36,6 +36,11 @@ class Task(ABC):
         """The score of the answer to one sample, where more than its targets decides."""
         return self.score(answer, sample.targets)
 
+    @classmethod
+    def has_own_filler(cls) -> bool:
+        """Whether its documents hold nothing of the haystack that the sweep names."""
+        return True
+
     def room(self, length: int) -> int:
         """Tokens kept for the completion in a context of `length` tokens."""
         return self.max_new_tokens
@@ -52,6 +57,10 @@ class NeedleTask(Task):
 
     filler: ClassVar[str] = ""
     """The haystack that belongs to the task; empty: the one that the sweep names."""
+
+    @classmethod
+    def has_own_filler(cls) -> bool:
+        return bool(cls.filler)
 
     @abstractmethod
     def item(self, rng: random.Random, depth: float) -> Item:
