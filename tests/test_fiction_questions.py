@@ -91,12 +91,28 @@ def test_all_kinds_and_hops_come(asked: list[tuple[Log, int, Question]]) -> None
     assert {question.hops for _, _, question in asked} == {1, 2, 3, 4}
 
 
-def test_a_wrong_answer_in_the_log_is_caught(logs: list[Log]) -> None:
-    """The checker answers from the log, so a question made from a changed log does not pass."""
-    question = ask(logs[0], len(logs[0]), random.Random(5), kinds=["who_gave"], hops=1)
+def _changed(log: Log, event_id: int, event: Event) -> Log:
+    """The same log with another event in one place."""
+    changed = Log()
+    for table in ("people", "places", "things", "aliases", "secrets", "promises", "stocks"):
+        getattr(changed, table).extend(getattr(log, table))
+    for one in range(len(log)):
+        changed.append(event if one == event_id else log[one])
+    return changed
+
+
+def test_a_wrong_event_in_the_log_is_caught(logs: list[Log]) -> None:
+    """The checker answers from the log, so a question made from another log does not pass."""
+    log = logs[0]
+    question = ask(log, len(log), random.Random(5), kinds=["who_gave"], hops=1)
     assert question is not None
+    assert question.text.startswith("To whom")
+    (support,) = question.support
     wrong = next(name for name in question.candidates if name != question.answer)
-    assert check(logs[0], len(logs[0]), replace(question, answer=wrong)) != wrong
+    other = next(number for number, person in enumerate(log.people) if person.name == wrong)
+    changed = _changed(log, support, replace(log[support], whom=other, whom_alias=NONE))
+    assert check(_changed(log, support, log[support]), len(log), question) == question.answer
+    assert check(changed, len(log), question) == wrong
 
 
 def test_a_support_that_is_not_enough_is_caught(logs: list[Log]) -> None:
