@@ -15,7 +15,7 @@ from longctx import __version__
 from longctx.errors import ConfigError, LongctxError
 
 if TYPE_CHECKING:
-    from longctx.config import SweepConfig
+    from longctx.config import KvBudget, SweepConfig
     from longctx.engine.loading import ModelCard
     from longctx.records import Sample
 
@@ -64,15 +64,34 @@ def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--template", help="auto, chat or plain.  [default: auto]"),
         click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: auto]"),
         click.option("--device", help="auto, cpu, cuda, cuda:1, ...  [default: auto]"),
-        click.option("--attention", help="auto, or a transformers attention implementation.  [default: auto]"),
-        click.option("--chunk", type=int, help="Prefill chunk in tokens; 0 chooses.  [default: 0]"),
+        click.option("--attention", help="auto, fa4, fa3, fa2, cudnn, flash or reference.  [default: auto]"),
+        click.option("--rope", help="model, or float64 for exact angles beyond 1M tokens.  [default: model]"),
+        click.option("--chunk", help="Prefill chunk in tokens, or auto.  [default: auto]"),
         click.option(
-            "--batch-tokens", type=int, help="KV tokens that one batch of questions may hold.  [default: 65536]"
+            "--batch-tokens", type=int, help="Tokens of questions that are read in one batch.  [default: 8192]"
         ),
         click.option("--beyond-window", is_flag=True, default=None, help="Allow lengths over the advertised window."),
         click.option("--allow-repeats", is_flag=True, default=None, help="Let a short haystack say the same again."),
         click.option("--controls/--no-controls", default=None, help="Ask without haystack too.  [default: controls]"),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Run code that comes with the model."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _kv_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Where keys and values may live."""
+    options = [
+        click.option(
+            "--kv-device", metavar="SIZE", help="Keys and values on the device: 20GiB.  [default: what is free]"
+        ),
+        click.option("--kv-host", metavar="SIZE", help="Beside a GPU, in host memory.  [default: what is free]"),
+        click.option(
+            "--kv-disk",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder on a fast disk for the rest; a killed run goes on from there.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -85,17 +104,29 @@ def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-HASH]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and load no weights.")
 @click.option("--yes", is_flag=True, help="Start a plan of many hours without asking.")
-def sweep(config_file: Path | None, out: Path | None, dry_run: bool, yes: bool, **flags: Any) -> None:
+@_kv_options
+def sweep(
+    config_file: Path | None,
+    out: Path | None,
+    dry_run: bool,
+    yes: bool,
+    kv_device: str | None,
+    kv_host: str | None,
+    kv_disk: Path | None,
+    **flags: Any,
+) -> None:
     """Measure a model over a grid of lengths and depths, and draw the report."""
     # Before torch is loaded: waiting threads that spin slow a busy machine down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with _errors_as_exit_code():
-        from longctx.config import resolve_config
+        from longctx.config import KvBudget, resolve_config
+        from longctx.sizes import parse_bytes
 
-        _run_sweep(resolve_config(config_file, flags), out, dry_run, yes)
+        device, host = (None if text is None else parse_bytes(text) for text in (kv_device, kv_host))
+        _run_sweep(resolve_config(config_file, flags), KvBudget(device, host, kv_disk), out, dry_run, yes)
 
 
-def _run_sweep(asked: SweepConfig, out: Path | None, dry_run: bool, yes: bool) -> None:
+def _run_sweep(asked: SweepConfig, budget: KvBudget, out: Path | None, dry_run: bool, yes: bool) -> None:
     from longctx.engine.loading import read_card
     from longctx.engine.sources import find_source, if_converted, prepare
     from longctx.engine.speed import prefill_rate
@@ -123,7 +154,7 @@ def _run_sweep(asked: SweepConfig, out: Path | None, dry_run: bool, yes: bool) -
     if todo:
         if config.design == "isolated" and flops / rate > _MAX_UNASKED_SECONDS and not yes:
             _ask(flops / rate)
-        _answer(todo, config, card, identity, folder, flops)
+        _answer(todo, config, budget, card, identity, folder, flops)
     _report(folder)
 
 
@@ -137,7 +168,13 @@ def _ask(seconds: float) -> None:
 
 
 def _answer(
-    todo: Sequence[Sample], config: SweepConfig, card: ModelCard, identity: dict[str, Any], path: Path, flops: int
+    todo: Sequence[Sample],
+    config: SweepConfig,
+    budget: KvBudget,
+    card: ModelCard,
+    identity: dict[str, Any],
+    path: Path,
+    flops: int,
 ) -> None:
     """Load the model and answer the samples that have no score yet."""
     from longctx import environment
@@ -146,14 +183,16 @@ def _answer(
     from longctx.sweep.run import run_samples
     from longctx.terminal import SweepProgress
 
-    backend = HuggingFaceBackend(card, config)
+    backend = HuggingFaceBackend(card, config, budget)
     start = {
         "started": environment.utc_now(),
         "code": environment.code_version(),
         "packages": environment.packages(),
         "hardware": environment.hardware(),
+        "checks": dict(backend.checks),
     }
     with (
+        backend,
         RunFolder(path, {**identity, "model": backend.fingerprint}, start) as folder,
         SweepProgress(flops, len(todo)) as progress,
     ):

@@ -20,6 +20,8 @@ _CHOICES = {
     "design": ("isolated", "packed"),
     "template": ("auto", "chat", "plain"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "attention": ("auto", "fa4", "fa3", "fa2", "cudnn", "flash", "reference"),
+    "rope": ("model", "float64"),
 }
 
 
@@ -45,11 +47,13 @@ class SweepConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     attention: str = "auto"
-    """A transformers attention implementation, or auto: longctx's own on CPU, transformers' choice elsewhere."""
+    """The kernel for attention; auto takes the fastest that is installed and passes its test."""
+    rope: str = "model"
+    """float64 computes rotary angles in that precision; transformers' own are in float32, noisy beyond 1M tokens."""
     chunk: int = 0
     """Prefill chunk in tokens; 0 chooses."""
-    batch_tokens: int = 65_536
-    """Most tokens of KV cache that the questions asked in one batch may hold together."""
+    batch_tokens: int = 8192
+    """Most tokens of questions about one document that are read in one batch."""
     beyond_window: bool = False
     allow_repeats: bool = False
     """Let a haystack that is too short say the same again; the report prints how much of it is repeated."""
@@ -80,6 +84,18 @@ class SweepConfig:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
 
 
+@dataclass(frozen=True, slots=True)
+class KvBudget:
+    """Where keys and values may live. It decides whether and how fast a sweep runs, not what it measures."""
+
+    device_bytes: int | None = None
+    """On the device of the compute; None for what is free there."""
+    host_bytes: int | None = None
+    """In host memory, beside a GPU; None for what is free there."""
+    disk: Path | None = None
+    """A folder on a fast disk: the lowest tier, and what a killed run goes on from."""
+
+
 def parse_depths(text: str) -> tuple[float, ...]:
     """`5` gives five even depths from 0 to 1; `0,0.5,1` gives those. Raises ConfigError."""
     try:
@@ -101,6 +117,10 @@ def _convert(name: str, value: Any) -> Any:
         text = str(value)
         parsers = {"lengths": parse_lengths, "depths": parse_depths, "task": _parse_tasks}
         return parsers[name](text)
+    if name == "chunk" and isinstance(value, str):
+        if not value.isdigit() and value != "auto":
+            raise ConfigError(f"chunk is {value!r}; write a number of tokens, or auto.")
+        value = int(value) if value.isdigit() else 0
     wanted = type(getattr(SweepConfig(), name))
     if type(value) is not wanted:
         raise ConfigError(f"{name} is {value!r}; it must be of type {wanted.__name__}.")

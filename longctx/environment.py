@@ -77,6 +77,15 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def available_bytes() -> int:
+    """Memory that can be had without swapping; the whole of it where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return memory_bytes()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), memory_bytes())
+
+
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory, and the GPUs if torch is loaded and sees any."""
     facts: dict[str, Any] = {

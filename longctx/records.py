@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TokenIds = NDArray[np.int32]
-Status = Literal["ok", "oom", "error"]
+Status = Literal["ok", "oom", "no_space", "error"]
 Design = Literal["isolated", "packed"]
 Control = Literal["closed_book", "short"]
 """closed_book: the question alone; short: the question after the supporting text alone."""

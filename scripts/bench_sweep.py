@@ -20,10 +20,11 @@ import torch
 from transformers import StoppingCriteria
 
 from longctx import environment
-from longctx.config import SweepConfig
+from longctx.backends.hf import make_tiers
+from longctx.config import KvBudget, SweepConfig
 from longctx.engine.completion import Finisher, end_ids
 from longctx.engine.engine import Engine
-from longctx.engine.loading import ModelCard, load_model, read_card
+from longctx.engine.loading import LoadedModel, ModelCard, load_model, read_card
 from longctx.engine.sources import find_source, prepare
 from longctx.files import write_atomically
 from longctx.lengths import format_length, parse_lengths
@@ -47,9 +48,10 @@ def timed(run: Callable[[], tuple[int, dict[str, str]]]) -> Side:
     return Side(time.process_time() - start, num_tokens, texts)
 
 
-def run_longctx(model: Any, card: ModelCard, config: SweepConfig, samples: Sequence[Sample]) -> Side:
+def run_longctx(loaded: LoadedModel, card: ModelCard, config: SweepConfig, samples: Sequence[Sample]) -> Side:
     def run() -> tuple[int, dict[str, str]]:
-        engine = Engine(model, card.tokenizer.decode, card.shape, config.chunk, config.batch_tokens)
+        tiers = make_tiers(loaded, config, KvBudget())
+        engine = Engine(loaded.model, card.tokenizer.decode, card.shape, config.chunk, tiers, config.batch_tokens)
         drafts = {sample.id: sample.draft_ids for sample in samples}
         answers = list(engine.answers([sample.prompt for sample in samples], drafts))
         if any(answer.status != "ok" for answer in answers):
@@ -94,8 +96,9 @@ def run_generate(model: Any, card: ModelCard, samples: Sequence[Sample]) -> Side
 
 def compare(card: ModelCard, config: SweepConfig) -> dict[str, Any]:
     samples = make_samples(config, card.tokenizer)
-    ours = load_model(card, config.dtype, config.device, "auto").model
-    plain = load_model(card, config.dtype, config.device, "sdpa").model
+    ours = load_model(card, config.dtype, config.device)
+    plain = load_model(card, config.dtype, config.device).model
+    plain.set_attn_implementation("sdpa")
     short = [sample for sample in samples if sample.cell.length == min(config.lengths)]
     run_longctx(ours, card, config, short)  # warm-up
     run_generate(plain, card, short[:2])

@@ -10,6 +10,11 @@ from conftest import tiny_llama
 from longctx.engine.completion import Finisher
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
+from longctx.engine.kernels import Kernel
+from longctx.engine.kv import Tiers
+from longctx.engine.memory import Memory
+from longctx.engine.selftest import stream
+from longctx.engine.staging import Stager
 from longctx.records import Document, Prompt
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -17,6 +22,10 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 def test_answers_on_the_device_are_those_of_generate_there() -> None:
     model = tiny_llama(700).to("cuda")
+    device = torch.device("cuda")
+    # Two of three blocks of a layer away from the device.
+    memory = Memory(device, 40_000, 2**30)
+    tiers = Tiers(memory, Stager(device), 256, Kernel("reference"))
     rng = np.random.default_rng(0)
     document = Document("d", rng.integers(2, 700, 2000).astype(np.int32))
     prompts = []
@@ -27,12 +36,16 @@ def test_answers_on_the_device_are_those_of_generate_there() -> None:
     finisher = Finisher(lambda ids: " ".join(map(str, ids)), frozenset({1}))
     for prompt in prompts:
         ids = torch.from_numpy(prompt.token_ids().astype("int64"))[None].cuda()
+        model.set_attn_implementation("eager")
         output = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0
         )
         completion = finisher.finish(output[0, ids.shape[1] :].tolist(), prompt)
         assert completion is not None
         wanted[prompt.id] = completion.text
-    engine = Engine(model, finisher.decode, ModelShape.from_config(model.config), chunk=256)
+    stream(model)
+    engine = Engine(model, finisher.decode, ModelShape.from_config(model.config), 256, tiers)
     found = {answer.prompt_id: answer.text for answer in engine.answers(prompts, {})}
     assert found == wanted
+    assert memory.usage("host").peak > 0
+    assert memory.usage("host").now == 0

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "longctx"
 # From the bottom up: a module may import from its own layer's package and from lower layers.
 LAYERS = [
     {"errors", "records"},
-    {"lengths", "files"},
+    {"lengths", "sizes", "files"},
     {"config", "haystack", "statistics", "environment"},
     {"fiction"},
     {"documents", "scoring", "store"},

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from conftest import byte_level, tiny_llama, wrap
+from streaming import flash, make_tiers
 
 from longctx.backends.scripted import ScriptedBackend
 from longctx.config import SweepConfig
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
+from longctx.engine.selftest import stream
 from longctx.records import Prompt, Row, Sample
 from longctx.samples import make_samples
 from longctx.store import RunFolder, read_rows
@@ -99,10 +101,11 @@ def test_the_stop_pattern_does_not_cut_a_right_answer(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tiny_model_answers_something(name: str, tokenizer: HubTokenizer) -> None:
     model: Any = tiny_llama(700, window=LENGTH, layers=1)
+    stream(model)
     length = {"repeated_words": 512, "cwe": LENGTH}.get(name, LENGTH // 2)  # half of the first is decoded
     config = SweepConfig(task=(name,), lengths=(length,), depths=(0.5,), trials=1)
     samples = make_samples(config, tokenizer)
-    engine = Engine(model, tokenizer.decode, ModelShape.from_config(model.config), chunk=512)
+    engine = Engine(model, tokenizer.decode, ModelShape.from_config(model.config), 512, make_tiers(flash(model)))
     prompts: list[Prompt] = [sample.prompt for sample in samples]
     answers = list(engine.answers(prompts, {sample.id: sample.draft_ids for sample in samples}))
     assert [answer.status for answer in answers] == ["ok"] * len(samples)

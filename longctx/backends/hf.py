@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from longctx.config import SweepConfig
+import torch
+
+from longctx.config import KvBudget, SweepConfig
 from longctx.engine.cost import ITEM_BYTES
+from longctx.engine.disk import DiskStore
 from longctx.engine.engine import Engine
-from longctx.engine.loading import ModelCard, load_model
-from longctx.environment import memory_bytes, num_cores
+from longctx.engine.kv import Tiers
+from longctx.engine.loading import LoadedModel, ModelCard, load_model
+from longctx.engine.memory import Memory
+from longctx.engine.staging import Stager
+from longctx.environment import available_bytes, num_cores, packages
 from longctx.records import Answer, Prompt, TokenIds
 
 # Caches that a worker may hold at a time: of the prompt, and of the branch points above it.
 _CACHES_PER_WORKER = 5
+# Of the memory that is free, what blocks may take by default; the rest is for activations and for others.
+_FREE_SHARE = 0.7
+# Tokens in a block. A GPU's kernels and copies are fastest over long ones; on a CPU a block is a branch's least memory.
+_BLOCK_TOKENS = {"cpu": 4096, "cuda": 32_768}
 
 
 class HuggingFaceBackend:
-    def __init__(self, card: ModelCard, config: SweepConfig) -> None:
-        """Load the weights of `card` as the resolved `config` says; raises ModelError."""
-        loaded = load_model(card, config.dtype, config.device, config.attention, config.trust_remote_code)
+    """A context manager: it deletes what it has on disk, unless a run was stopped that can go on from there."""
+
+    def __init__(self, card: ModelCard, config: SweepConfig, budget: KvBudget | None = None) -> None:
+        """Load the weights of `card` as the resolved `config` says; raises ModelError, or NoSpaceError for the disk."""
+        loaded = load_model(
+            card,
+            config.dtype,
+            config.device,
+            config.attention,
+            config.rope,
+            max(config.lengths),
+            config.trust_remote_code,
+        )
+        self.fingerprint: Mapping[str, Any] = loaded.fingerprint
+        self.checks: Mapping[str, Any] = loaded.checks
+        self._tiers = make_tiers(loaded, config, budget or KvBudget())
         self._engine = Engine(
             loaded.model,
             card.tokenizer.decode,
             card.shape,
-            chunk=config.chunk,
+            config.chunk,
+            self._tiers,
             batch_tokens=config.batch_tokens,
-            num_workers=_num_workers(config, card),
+            num_workers=_num_workers(config, card, self._tiers.memory.usage("device").budget),
         )
-        self.fingerprint: Mapping[str, Any] = loaded.fingerprint
+
+    def __enter__(self) -> HuggingFaceBackend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tiers.disk is not None:
+            self._tiers.disk.close()
 
     def answers(
         self, prompts: Sequence[Prompt], drafts: Mapping[str, TokenIds], on_progress: Callable[[int], None]
@@ -36,12 +67,35 @@ class HuggingFaceBackend:
         return self._engine.answers(prompts, drafts, on_progress)
 
 
-def _num_workers(config: SweepConfig, card: ModelCard) -> int:
-    """One on a GPU. On a CPU as many as have something of their own to read, and as half the memory has room for."""
+def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Tiers:
+    """Tiers within `budget`, or within what this machine has free."""
+    device = loaded.model.device
+    on_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
+    device_bytes = int(free * _FREE_SHARE) if budget.device_bytes is None else budget.device_bytes
+    # A CPU has no other memory than its own.
+    host_bytes = (
+        (int(available_bytes() * _FREE_SHARE) if on_gpu else 0) if budget.host_bytes is None else budget.host_bytes
+    )
+    block_tokens = _BLOCK_TOKENS["cuda" if on_gpu else "cpu"]
+    disk = None
+    if budget.disk is not None:
+        identity = {
+            "model": dict(loaded.fingerprint),
+            "packages": packages(),
+            "chunk": config.chunk,
+            "seed": config.seed,
+        }
+        disk = DiskStore(budget.disk, json.dumps({**identity, "block": block_tokens}, sort_keys=True))
+    return Tiers(Memory(device, device_bytes, host_bytes), Stager(device), block_tokens, loaded.kernel, disk)
+
+
+def _num_workers(config: SweepConfig, card: ModelCard, kv_budget: int) -> int:
+    """One on a GPU. On a CPU as many as have something of their own to read, and as memory has room for."""
     if not config.device.startswith("cpu"):
         return 1
     documents = config.trials * len(config.task)
     jobs = documents if config.design == "packed" else documents * len(config.depths)
     kv_bytes = card.shape.kv_bytes(max(config.lengths), ITEM_BYTES[config.dtype])
-    room = memory_bytes() // 2 // (_CACHES_PER_WORKER * kv_bytes)
+    room = kv_budget // (_CACHES_PER_WORKER * kv_bytes)
     return max(1, min(num_cores(), jobs, room))

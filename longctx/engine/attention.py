@@ -1,160 +1,278 @@
-"""Attention over a long past without a mask, for CPUs.
+"""Attention over keys and values that stay where they are: block by block, merged by log-sum-exp.
 
-A prefill chunk attends to everything before it, which needs no mask, and to itself, which is plain
-causal. Two calls of torch's flash kernel give (output, log-sum-exp) each, and their merge is exact:
-
-    lse = log(exp(lse_1) + exp(lse_2));  out = out_1 exp(lse_1 - lse) + out_2 exp(lse_2 - lse)
-
-(Milakov and Gimelshein 2018, arXiv 1805.02867.) transformers' `sdpa` instead builds a mask of chunk x
-context and repeats keys and values for every query head. Layers that do need a mask (sliding, chunked,
-padded) go to `sdpa`; models that cannot run with `sdpa` (softcap, sinks) keep transformers' own choice.
+Registered with transformers under the name `longctx`, together with a mask that is never built. transformers' `sdpa`
+instead makes a mask of chunk x context and repeats keys and values for every query head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, causal_mask_function, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface, causal_mask_function
 
+from longctx.engine.disk import States
+from longctx.engine.kernels import Kernel
+from longctx.engine.kv import StreamedCache, StreamedLayer, take_pending
+from longctx.engine.masks import LazyMask, lazy_mask
+from longctx.engine.partial import Merged, Partial
 from longctx.errors import ModelError
 
 NAME = "longctx"
+# Queries of a local layer that look at their windows at a time: all keys of a longer tile would mostly be masked.
+_MIN_TILE = 256
 
-
-def attention_to_load(asked: str, config: Any) -> str | None:
-    """The implementation to load a model with; None leaves the choice to transformers.
-
-    Models with a logit softcap take `eager`: transformers' `sdpa` refuses it or, before 5.23, drops it
-    without a word. Raises ModelError if `asked` cannot be right.
-    """
-    softcap = getattr(config, "attn_logit_softcapping", None)
-    if softcap and asked in (NAME, "sdpa"):
-        raise ModelError(f"Attention {asked!r} has no logit softcap, which this model needs; use eager.")
-    if asked not in ("auto", NAME):
-        return asked
-    return "eager" if softcap else None
-
-
-def use_ours(model: Any, asked: str) -> None:
-    """Switch a loaded model to our attention where it takes the place of `sdpa` on a CPU.
-
-    Raises ModelError if it was asked for by name and cannot be had.
-    """
-    possible = (
-        model.device.type == "cpu"
-        and model.config._attn_implementation == "sdpa"
-        and getattr(model, "_supports_attention_backend", False)
-    )
-    if possible and asked in ("auto", NAME):
-        model.set_attn_implementation(NAME)
-    elif asked == NAME:
-        raise ModelError(f"Attention {NAME!r} needs a CPU and a model that runs with sdpa.")
-
-
-def _mask(
-    batch_size: int,
-    q_length: int,
-    kv_length: int,
-    q_offset: int = 0,
-    kv_offset: int = 0,
-    mask_function: Any = causal_mask_function,
-    attention_mask: torch.Tensor | None = None,
-    **kwargs: Any,
-) -> torch.Tensor | None:
-    """None where the mask would be plain causal; otherwise the dense one."""
-    padded = attention_mask is not None and not bool(attention_mask.all())
-    if mask_function is causal_mask_function and not padded and kv_offset == 0:
-        return None
-    mask: torch.Tensor | None = sdpa_mask(
-        batch_size=batch_size,
-        q_length=q_length,
-        kv_length=kv_length,
-        q_offset=q_offset,
-        kv_offset=kv_offset,
-        mask_function=mask_function,
-        attention_mask=attention_mask,
-        **{**kwargs, "allow_is_causal_skip": False},
-    )
-    return mask
-
-
-def _partial(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None, causal: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(out, lse) of shapes (batch, heads, queries, head_dim) and (batch, heads, queries)."""
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out, lse = kernel(query, key, value, 0.0, causal, scale=scale)
-    return out, lse
-
-
-def _partial_past(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As _partial, not causal, with the query heads of a group in a row: longer rows make fuller tiles."""
-    batch, heads, queries, size = query.shape
-    kv_heads = key.shape[1]
-    folded = query.reshape(batch, kv_heads, heads // kv_heads * queries, size)
-    out, lse = _partial(folded, key, value, scale, causal=False)
-    return out.reshape(query.shape), lse.reshape(batch, heads, queries)
-
-
-def causal_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None
-) -> torch.Tensor:
-    """Attention of the last queries of a sequence to all its keys, each to those up to its own.
-
-    Shapes: query (batch, heads, num_queries, head_dim), key (batch, kv_heads, num_keys, head_dim), value
-    the same with a head size up to that; num_keys >= num_queries and heads a multiple of kv_heads.
-    Returns (batch, heads, num_queries, value's head size).
-    """
-    size = value.shape[-1]
-    if size < key.shape[-1]:  # the kernel wants equal sizes; columns of zeros add nothing
-        value = torch.nn.functional.pad(value, (0, key.shape[-1] - size))
-        return causal_attention(query, key, value, scale)[..., :size]
-    past = key.shape[2] - query.shape[2]
-    if past == 0:
-        return _partial(query, key, value, scale, causal=True)[0]
-    out_past, lse_past = _partial_past(query, key[:, :, :past], value[:, :, :past], scale)
-    out_new, lse_new = _partial(query, key[:, :, past:], value[:, :, past:], scale, causal=True)
-    # exp(lse_1 - lse) and exp(lse_2 - lse) are a sigmoid and its complement.
-    weight = torch.sigmoid(lse_past - lse_new).unsqueeze(-1)
-    wide = torch.promote_types(query.dtype, torch.float32)  # a bfloat16 sum would round twice
-    return torch.lerp(out_new.to(wide), out_past.to(wide), weight.to(wide)).to(query.dtype)
-
-
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """What transformers calls; shapes as in causal_attention, the result with heads after queries.
-
-    Raises CacheFilled in the layer whose index is passed to the model as `last_layer`.
-    """
-    if kwargs.pop("last_layer", None) == getattr(module, "layer_idx", -1):
-        raise CacheFilled
-    unusual = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
-    if unusual:
-        raise ModelError(f"{type(module).__name__} uses {unusual[0]}, which attention {NAME!r} lacks; use eager.")
-    if attention_mask is not None:
-        result: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-        return result
-    return causal_attention(query, key, value, scaling).transpose(1, 2).contiguous(), None
+_REFERENCE = Kernel("reference")
 
 
 class CacheFilled(Exception):  # noqa: N818 - not an error: the forward has done what it was for
     """Ends a forward that is there to fill the cache, once the last layer has its keys and values."""
 
 
-AttentionInterface.register(NAME, _attention)
-AttentionMaskInterface.register(NAME, _mask)
+@dataclass(frozen=True)
+class _Queries:
+    """Queries (1, heads, n, dim) or (rows, heads, n, dim), with their positions (1 or rows, n)."""
+
+    states: torch.Tensor
+    positions: torch.Tensor
+    first: int
+    """The lowest of their positions."""
+    last: int
+
+    def rows_as_one(self) -> _Queries:
+        """All rows' queries as those of one row: what they share is then streamed once."""
+        if len(self.states) == 1:
+            return self
+        states = self.states.transpose(0, 1).flatten(1, 2).unsqueeze(0)
+        return _Queries(states, self.positions.flatten().unsqueeze(0), self.first, self.last)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One layer's attention: the queries, and how to compute a part."""
+
+    queries: _Queries
+    mask: LazyMask
+    kernel: Kernel
+    scale: float
+    softcap: float | None
+    expand: Callable[..., States] | None
+    """For latent attention: makes keys and values of what the cache holds."""
+
+    def part(self, queries: _Queries, states: States, start: int, expand: bool = True) -> Partial | None:
+        """Attention to keys and values (1, kv_heads, n, dim) at the positions from `start` on; None if none is seen."""
+        if expand and self.expand is not None:
+            states = self.expand(*states)
+        keys, values = states
+        num_keys = keys.shape[2]
+        relation = self.mask.relation(queries.first, queries.last, start, start + num_keys - 1)
+        if relation == "none":
+            return None
+        if relation == "causal" and queries.positions.shape[1] != num_keys:
+            relation = "mixed"  # rows side by side
+        seen = None
+        if relation == "mixed":
+            positions = torch.arange(start, start + num_keys, device=keys.device)
+            seen = self.mask.visible(queries.positions, positions[None])
+        return self.kernel(queries.states, keys, values, self.scale, relation == "causal", seen, self.softcap)
+
+
+def _document_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call, new: States) -> Partial:
+    """Of a chunk of the document: to all before it, and to itself."""
+    queries, merged = call.queries, Merged()
+    start = cache.length
+    views = layer.blocks.views(start)
+    blocks = cache.tiers.stager.stream(views, layer.upcoming())
+    for view, (keys, values) in zip(views, blocks, strict=True):
+        part = call.part(queries, (keys[None], values[None]), view.start)
+        if part is not None:
+            merged.add(part)
+    part = call.part(queries, new, start, expand=False)
+    if part is not None:
+        merged.add(part)
+    return merged.result()
+
+
+def _tiles(call: _Call) -> Iterator[_Call]:
+    """The call for some queries at a time, where they see only what is near."""
+    queries, size = call.queries, max(_MIN_TILE, call.mask.local_size or 0)
+    num_queries = queries.states.shape[2]
+    for start in range(0, num_queries, size):
+        stop = min(num_queries, start + size)
+        tile = _Queries(
+            queries.states[:, :, start:stop],
+            queries.positions[:, start:stop],
+            queries.first + start,
+            queries.first + stop - 1,
+        )
+        yield _Call(tile, call.mask, call.kernel, call.scale, call.softcap, call.expand)
+
+
+def _local_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call, new: States) -> Partial:
+    """As _document_attention, for a layer whose past is short: a tile of queries looks at its own window alone."""
+    views = layer.blocks.views(cache.length)
+    past = [(view.start, states) for view, states in zip(views, cache.tiers.stager.stream(views), strict=True)]
+    outs, lses = [], []
+    for tile in _tiles(call):
+        merged, first = Merged(), tile.queries.first - (layer.blocks.reach or 0)
+        for start, (keys, values) in past:
+            skip = max(0, first - start)
+            if skip < keys.shape[1]:
+                part = tile.part(tile.queries, (keys[None, :, skip:], values[None, :, skip:]), start + skip)
+                if part is not None:
+                    merged.add(part)
+        skip, stop = max(0, first - cache.length), tile.queries.last + 1 - cache.length
+        near = new[0][:, :, skip:stop], new[1][:, :, skip:stop]
+        part = tile.part(tile.queries, near, cache.length + skip, expand=False)
+        if part is not None:
+            merged.add(part)
+        out, lse = merged.result()
+        outs.append(out)
+        lses.append(lse)
+    return Partial(torch.cat(outs, 2), torch.cat(lses, 2))
+
+
+def _question_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call) -> Partial:
+    """Of rows of questions: to the document and the stem, streamed once for all rows, and each to its own tail."""
+    merged = Merged()
+    queries = call.queries
+    num_rows, _, num_queries, _ = queries.states.shape
+    together = queries.rows_as_one()
+
+    def add(part: Partial | None) -> None:
+        if part is not None and num_rows > 1:
+            out, lse = (x[0].reshape(-1, num_rows, num_queries, *x.shape[3:]).transpose(0, 1) for x in part)
+            part = Partial(out, lse)
+        if part is not None:
+            merged.add(part)
+
+    views = layer.blocks.views(layer.blocks.length)
+    blocks = cache.tiers.stager.stream(views, layer.upcoming())
+    for view, (keys, values) in zip(views, blocks, strict=True):
+        add(call.part(together, (keys[None], values[None]), view.start))
+    if layer.stem.states is not None:
+        add(call.part(together, layer.stem.states, cache.stem_start))
+    merged.add(_tail_attention(layer, cache, call))
+    return merged.result()
+
+
+def _tail_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call) -> Partial:
+    assert layer.tail.states is not None
+    assert cache.positions is not None
+    states, where = layer.tail.states, cache.positions
+    queries, device = call.queries, call.queries.states.device
+    if call.expand is not None:
+        states = call.expand(*states)
+    first = int(where.positions.min())
+    uniform = bool((where.positions == torch.arange(first, first + where.num_columns)).all())
+    if uniform and queries.states.shape[2] == where.num_columns:
+        # Padding comes after a row's tokens, where a causal query does not see it.
+        whole = _Queries(queries.states, queries.positions, first, first + where.num_columns - 1)
+        if call.mask.relation(whole.first, whole.last, whole.first, whole.last) == "causal":
+            return call.kernel(queries.states, *states, call.scale, True, None, call.softcap)
+    seen = call.mask.visible(queries.positions, where.positions.to(device))
+    seen = seen & where.valid.to(device)[:, None, None, :]
+    # A query of padding may see nothing at all; what comes of it is not read, but it must not be NaN.
+    return call.kernel(queries.states, *states, call.scale, False, seen, call.softcap)
+
+
+def _foreign_attention(
+    query: torch.Tensor, states: States, mask: LazyMask | None, scale: float, softcap: float | None
+) -> Partial:
+    """Of a forward without our cache: keys and values are whole."""
+    num_queries, num_keys = query.shape[2], states[0].shape[2]
+    offset = num_keys - num_queries
+    if mask is None:
+        mask = LazyMask(causal_mask_function, offset, num_queries, query.device)
+    keys = torch.arange(num_keys, device=query.device)
+    queries = torch.arange(offset, num_keys, device=query.device)
+    seen = mask.visible(queries[None], keys[None]).expand(len(query), -1, -1, -1)
+    return _REFERENCE(query, *states, scale, False, seen, softcap)
+
+
+def _find_layer(module: torch.nn.Module, key: torch.Tensor, value: torch.Tensor) -> tuple[StreamedLayer | None, Any]:
+    """The layer that holds this key, and what makes keys of its content; raises ModelError where keys were changed."""
+    pending = take_pending()
+    reference = getattr(key, "longctx_layer", None)
+    if reference is not None:
+        layer: StreamedLayer | None = reference()
+        if layer is not None and value is not layer.given_value():
+            raise ModelError(f"{type(module).__name__} changes values between the cache and attention.")
+        return layer, None
+    if pending is None or pending.index != getattr(module, "layer_idx", None):
+        return None, None
+    expand = getattr(module, "expand_kv", None)
+    if expand is None:
+        raise ModelError(f"{type(module).__name__} changes keys between the cache and attention.")
+    return pending, expand
+
+
+def streamed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: LazyMask | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    last_layer: int | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """What transformers calls: (batch, queries, heads, value_dim) from query (batch, heads, queries, dim) and the new
+    key and value (batch, kv_heads, new, dim).
+
+    Raises CacheFilled in the layer whose index is passed to the model as `last_layer`, ModelError for what
+    this attention does not know.
+    """
+    if kwargs.get("position_bias") is not None:
+        raise ModelError(f"{type(module).__name__} uses position_bias, which streamed attention does not know.")
+    layer, expand = _find_layer(module, key, value)
+    if last_layer is not None and last_layer == getattr(module, "layer_idx", None):
+        raise CacheFilled
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    cache = None if layer is None else layer.cache()
+    if layer is None or cache is None:
+        partial = _foreign_attention(query, (key, value), attention_mask, scale, softcap)
+    else:
+        partial = _streamed(layer, cache, query, (key, value), attention_mask, scale, softcap, expand)
+    out = partial.out
+    if s_aux is not None:  # a sink is one more key, with no value
+        sink = s_aux.to(partial.lse.dtype).view(1, -1, 1)
+        out = out * torch.sigmoid(partial.lse - sink).unsqueeze(-1)
+    return out.to(query.dtype).transpose(1, 2).contiguous(), None
+
+
+def _streamed(
+    layer: StreamedLayer,
+    cache: StreamedCache,
+    query: torch.Tensor,
+    new: States,
+    mask: LazyMask | None,
+    scale: float,
+    softcap: float | None,
+    expand: Any,
+) -> Partial:
+    if mask is None:
+        mask = LazyMask(causal_mask_function, cache.length, query.shape[2], query.device)
+    if mask.padding is not None:
+        raise ModelError("Padding on the left cannot be streamed; rows of different lengths are padded at their end.")
+    device, kernel = query.device, cache.tiers.kernel
+    if cache.positions is None:
+        first = mask.start
+        positions = torch.arange(first, first + mask.num_queries, device=device)[None]
+        queries = _Queries(query, positions, first, first + mask.num_queries - 1)
+        call = _Call(queries, mask, kernel, scale, softcap, expand)
+        attend = _document_attention if layer.blocks.reach is None else _local_attention
+        return attend(layer, cache, call, new)
+    rows = cache.new_positions()[:, mask.skipped : mask.skipped + mask.num_queries]
+    queries = _Queries(query, rows.to(device), int(rows.min()), int(rows.max()))
+    return _question_attention(layer, cache, _Call(queries, mask, kernel, scale, softcap, expand))
+
+
+AttentionInterface.register(NAME, streamed_attention)
+AttentionMaskInterface.register(NAME, lazy_mask)

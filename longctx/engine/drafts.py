@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import torch
 
-from longctx.engine import kv
-
 
 class NotFiniteError(RuntimeError):
     """The model's logits are infinite or not a number, so there is no most probable token."""
@@ -25,8 +23,6 @@ class CheckedDraft:
     """The accepted tokens and the greedy one after them."""
     logprob: float | None
     error: NotFiniteError | None = None
-    cache: kv.Cache | None = None
-    """Holds the prompt and the accepted tokens; None if they have to be read again to go on."""
 
 
 def check_draft(logits: torch.Tensor, draft: list[int]) -> CheckedDraft:

@@ -1,145 +1,325 @@
-"""The seam for the KV cache: all that the rest of the engine knows of it.
+"""The KV cache: a document in blocks, and the tails of questions about it.
 
-For now the cache is transformers' DynamicCache with one change: its full-attention layers write
-into buffers with room to spare, where transformers copies all keys and values for every chunk and
-every decoded token. Branches share a buffer; the first to be extended goes on in it, and the others
-copy what is theirs when their turn comes. Sliding layers are transformers' own: they make new tensors
-on every update, so a branch of them is a copy of the layer object. (They could not be cropped.)
+    document, in blocks        stem, one row     tails, a row for each question
+    |--------|--------|---...  |------|          |----....|
+                                                 |-------.|
+
+A subclass of transformers' DynamicCache whose layers keep what they are given and hand only the new keys and values
+on: attention (`attention.py`) streams the rest. While a document is read, its chunks go to blocks, which live in
+tiers of memory. `ask` starts rows of questions over what is there: nothing below is copied, however many rows.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
-from typing import Any, TypeAlias
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from longctx.engine.blocks import BlockList, BlockView
+from longctx.engine.disk import DiskChunk, DiskStore, States
+from longctx.engine.kernels import Kernel
+from longctx.engine.memory import Memory
+from longctx.engine.staging import Stager
 from longctx.errors import ModelError
 
-Cache: TypeAlias = DynamicCache
-
-# Room that a new buffer gets beyond what it needs: an eighth of it, and a few answers' worth of tokens.
-_SPARE_SHARE = 8
-_SPARE_TOKENS = 64
+_thread = threading.local()
 
 
-class _Buffer:
-    """Keys and values with room to spare, (batch, kv_heads, room, head_dim).
-
-    0 ........ length of a branch ........ taken ........ room
-      its own, never written again  another's      free
-    """
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, num_tokens: int) -> None:
-        """A copy of `keys` and `values` with room for at least `num_tokens` tokens."""
-        self._taken = keys.shape[2]
-        self._lock = threading.Lock()  # branches are extended by different workers
-        self._room = num_tokens + num_tokens // _SPARE_SHARE + _SPARE_TOKENS
-        self.states = tuple(self._copy(states) for states in (keys, values))
-
-    def _copy(self, states: torch.Tensor) -> torch.Tensor:
-        batch, heads, past, size = states.shape
-        buffer = states.new_empty(batch, heads, self._room, size)
-        buffer[:, :, :past] = states
-        return buffer
-
-    def take(self, start: int, stop: int) -> bool:
-        """Whether the tokens start..stop are free; they then belong to the caller."""
-        with self._lock:
-            free = self._taken == start and stop <= self._room
-            if free:
-                self._taken = stop
-        return free
-
-    def row(self, index: int, num_tokens: int) -> _Buffer:
-        """One row, whose first `num_tokens` tokens stay; what follows them is written over."""
-        twin = copy.copy(self)
-        twin._lock, twin._taken = threading.Lock(), num_tokens
-        twin.states = tuple(states[index : index + 1] for states in self.states)
-        return twin
+def take_pending() -> StreamedLayer | None:
+    """The layer that this thread updated last, once."""
+    layer: StreamedLayer | None = getattr(_thread, "pending", None)
+    _thread.pending = None
+    return layer
 
 
-class GrowingLayer(DynamicLayer):  # type: ignore[misc] # transformers is untyped
-    """Keys and values of one full-attention layer, views (batch, kv_heads, num_tokens, head_dim) of a buffer."""
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """Where the blocks of a run's caches live."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_initialized = False
-        self._buffer: _Buffer | None = None
+    memory: Memory
+    stager: Stager
+    block_tokens: int
+    kernel: Kernel
+    """What attention over the blocks is computed with."""
+    disk: DiskStore | None = None
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
-        """Append (batch, kv_heads, new, head_dim) keys and values; returns all of them."""
-        if not self.is_initialized:
-            self.dtype, self.device = key_states.dtype, key_states.device
-            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-            self.is_initialized = True
-        past = self.keys.shape[2]
-        stop = past + key_states.shape[2]
-        if self._buffer is None or not self._buffer.take(past, stop):
-            self._buffer = _Buffer(self.keys, self.values, stop)
-            self._buffer.take(past, stop)
-        for states, new in zip(self._buffer.states, (key_states, value_states), strict=True):
-            states[:, :, past:stop] = new
-        self.keys, self.values = (states[:, :, :stop] for states in self._buffer.states)
-        return self.keys, self.values
-
-    def row(self, index: int, num_tokens: int) -> GrowingLayer:
-        """The first tokens of one row, in the same memory; this layer must not be used any more."""
-        twin = copy.copy(self)
-        if self._buffer is not None:
-            twin._buffer = self._buffer.row(index, num_tokens)
-        twin.keys, twin.values = (s[index : index + 1, :, :num_tokens] for s in (self.keys, self.values))
-        return twin
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Make `repeats` rows of one; they share memory until they are extended. Raises ValueError for more rows."""
-        if self.keys.shape[0] != 1:
-            raise ValueError(f"{self.keys.shape[0]} rows cannot be fanned out; one can")
-        self.keys, self.values = (states.expand(repeats, -1, -1, -1) for states in (self.keys, self.values))
-        self._buffer = None
+    @classmethod
+    def in_memory(cls, device: torch.device, num_bytes: int, block_tokens: int, kernel: Kernel) -> Tiers:
+        """Blocks on one device alone."""
+        return cls(Memory(device, num_bytes), Stager(device), block_tokens, kernel)
 
 
-def new_cache(config: Any) -> Cache:
-    """An empty cache for a model of this config; raises ModelError for layers that cannot be branched."""
-    cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    for layer in cache.layers:
-        # Mamba, linear attention and indexed layers keep a state that is updated in place.
-        if type(layer) not in (GrowingLayer, DynamicSlidingWindowLayer) and type(layer).__name__ != "DummyLayer":
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Where the tokens of tails stand: rows of different lengths, with gaps where guesses were taken back."""
+
+    positions: torch.Tensor
+    """(rows, columns)"""
+    valid: torch.Tensor
+    """(rows, columns), False for padding and for what was taken back."""
+
+    @classmethod
+    def none(cls, num_rows: int) -> Positions:
+        """Rows without tokens."""
+        return cls(torch.zeros(num_rows, 0, dtype=torch.long), torch.zeros(num_rows, 0, dtype=torch.bool))
+
+    def append(self, positions: torch.Tensor, valid: torch.Tensor) -> Positions:
+        return Positions(torch.cat([self.positions, positions], 1), torch.cat([self.valid, valid], 1))
+
+    @property
+    def num_columns(self) -> int:
+        return self.positions.shape[1]
+
+
+class Tail:
+    """Keys and values (rows, kv_heads, columns, dim) of one layer, on the device."""
+
+    def __init__(self, states: States | None = None) -> None:
+        self.states = states
+
+    def append(self, states: States) -> None:
+        if self.states is None:
+            self.states = states
+        else:
+            keys, values = (torch.cat([old, new], 2) for old, new in zip(self.states, states, strict=True))
+            self.states = keys, values
+
+    def rows(self, rows: Sequence[int]) -> Tail:
+        """Some rows."""
+        if self.states is None:
+            return Tail()
+        keys, values = (states[list(rows)] for states in self.states)
+        return Tail((keys, values))
+
+
+class StreamedLayer:
+    """What full and local layers have in common; mixed into transformers' own kinds of layer."""
+
+    is_croppable = False
+
+    def attach(self, index: int, cache: StreamedCache, reach: int | None) -> None:
+        tiers = cache.tiers
+        self.index = index
+        self.cache = weakref.ref(cache)
+        self.blocks = BlockList(tiers.memory, tiers.stager, tiers.block_tokens, reach)
+        self.stem = Tail()
+        self.tail = Tail()
+        self.given_value: Any = lambda: None
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> States:
+        """Keep new keys and values (rows, kv_heads, n, dim); returns the very same."""
+        cache = self.cache()
+        assert cache is not None
+        self.is_initialized = True
+        if cache.asking:
+            self.tail.append((key_states, value_states))
+        else:
+            states = key_states[0], value_states[0]
+            self.blocks.append(states, on_disk=cache.tiers.disk is not None)
+            cache.note_new(self.index, states)
+        # How attention finds this layer: by the key that it is given, or as the last one updated where a model makes
+        # the key anew in between. Weak, since a layer that is held by its own key would never be freed.
+        key_states.longctx_layer = weakref.ref(self)  # type: ignore[attr-defined]
+        self.given_value = weakref.ref(value_states)
+        _thread.pending = self
+        return key_states, value_states
+
+    def get_seq_length(self) -> int:
+        cache = self.cache()
+        return 0 if cache is None else cache.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def upcoming(self) -> list[BlockView]:
+        """The first blocks that the next layer of the model will stream."""
+        cache = self.cache()
+        later = [] if cache is None else cache.layers[self.index + 1 :]
+        following = next((layer for layer in later if isinstance(layer, StreamedLayer)), None)
+        return [] if following is None else following.blocks.views(following.blocks.length)
+
+
+class FullLayer(StreamedLayer, DynamicLayer):  # type: ignore[misc] # transformers is untyped
+    """A layer that sees every token."""
+
+
+class LocalLayer(StreamedLayer, DynamicSlidingWindowLayer):  # type: ignore[misc] # transformers is untyped
+    """A layer that sees a window or a chunk; what is out of reach is dropped."""
+
+
+class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyped
+    """A cache for one model's config. `length` is committed after each forward; a failed one is rolled back."""
+
+    def __init__(self, config: Any, tiers: Tiers) -> None:
+        """Raises ModelError for layers that cannot be streamed."""
+        super().__init__(config=config)
+        self.tiers = tiers
+        self.length = 0
+        self.positions: Positions | None = None
+        """Of the tails; None while the document is read."""
+        self.base = 0
+        """Tokens before the tails."""
+        self.stem_start = 0
+        self._num_new = 0
+        self._new: dict[int, list[States]] = {}
+        self.layers: list[Any] = [self._streamed(index, layer) for index, layer in enumerate(self.layers)]
+
+    def _streamed(self, index: int, layer: Any) -> Any:
+        made: Any
+        if type(layer) is DynamicLayer:
+            made, reach = FullLayer(), None
+        elif type(layer) is DynamicSlidingWindowLayer:
+            made, reach = LocalLayer(layer.sliding_window), layer.sliding_window
+        elif type(layer).__name__ == "DummyLayer":  # of layers that use the keys of another
+            return layer
+        else:  # Mamba, linear attention and indexed layers keep a state that cannot be split into blocks
             raise ModelError(f"Models with a cache of {type(layer).__name__} cannot be measured yet.")
-    return cache
+        made.attach(index, self, reach)
+        return made
+
+    def streamed_layers(self) -> list[Any]:
+        """The layers that hold keys and values."""
+        return [layer for layer in self.layers if isinstance(layer, StreamedLayer)]
+
+    @property
+    def asking(self) -> bool:
+        """Whether new tokens belong to questions, not to the document."""
+        return self.positions is not None
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.length
+
+    def _copy(self) -> StreamedCache:
+        twin = copy.copy(self)
+        twin._new = {}
+        twin.layers = []
+        for layer in self.layers:
+            mine = copy.copy(layer)
+            if isinstance(layer, StreamedLayer):
+                mine.cache = weakref.ref(twin)
+                mine.blocks, mine.tail = layer.blocks.branch(), Tail(layer.tail.states)
+            twin.layers.append(mine)
+        return twin
+
+    def branch(self) -> StreamedCache:
+        """A cache of the same tokens; extending it leaves this one as it is, and the other way round."""
+        return self._copy()
+
+    def ask(self, num_rows: int = 1) -> StreamedCache:
+        """Rows of questions over all that is here, which must be one row. Its own tail becomes the common stem.
+
+        Raises ValueError if there is a stem already, or more than one row.
+        """
+        twin = self._copy()
+        if self.positions is not None:
+            if (
+                self.stem_start < self.base
+                or len(self.positions.positions) != 1
+                or not bool(self.positions.valid.all())
+            ):
+                raise ValueError("questions can be asked over a document and one stem, which is one whole row")
+            for layer in twin.streamed_layers():
+                layer.stem, layer.tail = layer.tail, Tail()
+        twin.stem_start, twin.base = self.base if self.asking else self.length, self.length
+        twin.positions, twin._num_new = Positions.none(num_rows), 0
+        return twin
+
+    def note_new(self, index: int, states: States) -> None:
+        """Remember what a forward adds to a layer of the document, for the disk."""
+        if self.tiers.disk is not None:
+            self._new.setdefault(index, []).append(states)
+
+    def commit(self, num_tokens: int) -> None:
+        """The forward over `num_tokens` tokens of the document is done."""
+        self.length += num_tokens
+
+    def save(self, name: str) -> None:
+        """Keep on disk what was added since the last time, as the chunk `name`; raises NoSpaceError."""
+        if self.tiers.disk is not None:
+            self._write_chunk(self.tiers.disk, name)
+        self._new = {}
+
+    def _write_chunk(self, disk: DiskStore, name: str) -> None:
+        """Full and local layers in files of their own: the local ones are gone once they are out of reach."""
+        for suffix, local in (("", False), (".local", True)):
+            layers = {layer.index: layer for layer in self.streamed_layers() if isinstance(layer, LocalLayer) == local}
+            new = {index: _joined(states) for index, states in self._new.items() if index in layers}
+            if new:
+                chunk = disk.write(name + suffix, new)
+                for index, states in new.items():
+                    layers[index].blocks.add_piece(chunk, index, states[0].shape[1])
+
+    def roll_back(self, length: int) -> None:
+        """Undo what was added to the document after its first `length` tokens, which must be of this chunk."""
+        self._new, self.length = {}, length
+        for layer in self.streamed_layers():
+            layer.blocks.crop(length)
+
+    def restore(self, name: str, num_tokens: int) -> None:
+        """Take the chunk `name` of `num_tokens` tokens from disk; of local layers what is still there."""
+        disk = self.tiers.disk
+        assert disk is not None
+        for suffix, local in (("", False), (".local", True)):
+            layers = [layer for layer in self.streamed_layers() if isinstance(layer, LocalLayer) == local]
+            if local and not disk.path(name + suffix).exists():
+                for layer in layers:
+                    layer.blocks.skip(num_tokens)
+            elif layers:
+                chunk = DiskChunk(disk, name + suffix)
+                for layer in layers:
+                    layer.blocks.append(chunk.read(layer.index), on_disk=True)
+                    layer.blocks.add_piece(chunk, layer.index, num_tokens)
+        self.commit(num_tokens)
+
+    def row_lengths(self) -> torch.Tensor:
+        """Tokens of each row, the document's included."""
+        assert self.positions is not None
+        return self.base + self.positions.valid.sum(1)
+
+    def begin_rows(self, valid: torch.Tensor) -> torch.Tensor:
+        """Positions (rows, n) of the tokens of the next forward, of which `valid` (rows, n) are no padding.
+
+        Raises ValueError if nothing was asked.
+        """
+        if self.positions is None:
+            raise ValueError("rows belong to questions; ask first")
+        positions = self.row_lengths().unsqueeze(1) + torch.arange(valid.shape[1])
+        self.positions = self.positions.append(positions, valid)
+        self._num_new = valid.shape[1]
+        return positions
+
+    def new_positions(self) -> torch.Tensor:
+        """The positions of the present forward, (rows, n)."""
+        assert self.positions is not None
+        return self.positions.positions[:, self.positions.num_columns - self._num_new :]
+
+    def take_back(self, keep: torch.Tensor) -> None:
+        """The forward over rows is done; of its columns keep those that `keep` (rows, n) says, none after a gap."""
+        assert self.positions is not None
+        valid = self.positions.valid.clone()
+        valid[:, valid.shape[1] - keep.shape[1] :] &= keep
+        self.positions = Positions(self.positions.positions, valid)
+        self.length = int(self.row_lengths().max())
+
+    def select(self, rows: Sequence[int]) -> StreamedCache:
+        """A cache of some rows alone."""
+        assert self.positions is not None
+        twin = self._copy()
+        for layer in twin.streamed_layers():
+            layer.tail = layer.tail.rows(rows)
+        twin.positions = Positions(self.positions.positions[list(rows)], self.positions.valid[list(rows)])
+        twin.length = int(twin.row_lengths().max())
+        return twin
 
 
-def branch(cache: Cache) -> Cache:
-    """A cache with the same content; extending it leaves `cache` as it is, and the other way round."""
-    twin = copy.copy(cache)
-    twin.layers = [copy.copy(layer) for layer in cache.layers]
-    return twin
-
-
-def fan_out(cache: Cache, num_rows: int) -> Cache:
-    """A branch for `num_rows` prompts that go on from the same prefix, as one batch."""
-    twin = branch(cache)
-    if num_rows > 1:
-        twin.batch_repeat_interleave(num_rows)
-    return twin
-
-
-def can_go_back(cache: Cache) -> bool:
-    """Whether tokens can be taken back; sliding layers have dropped what they would need for it."""
-    return not any(type(layer) is DynamicSlidingWindowLayer for layer in cache.layers)
-
-
-def take_row(cache: Cache, index: int, num_tokens: int) -> Cache:
-    """The first `num_tokens` tokens of one row of a batch, nothing copied; the batch is then used up by its rows.
-
-    Raises ValueError if the cache cannot go back.
-    """
-    if not can_go_back(cache):
-        raise ValueError("a cache with sliding layers cannot go back")
-    twin = copy.copy(cache)
-    twin.layers = [layer.row(index, num_tokens) if isinstance(layer, GrowingLayer) else layer for layer in cache.layers]
-    return twin
+def _joined(parts: list[States]) -> States:
+    """One after the other, in host memory."""
+    keys, values = (torch.cat([part[index] for part in parts], 1).cpu() for index in range(2))
+    return keys, values

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.cost import ModelShape
@@ -16,6 +17,9 @@ from longctx.engine.sources import ModelSource, quiet_transformers
 from longctx.environment import cpu_flags
 from longctx.errors import ModelError
 from longctx.files import file_digest
+
+if TYPE_CHECKING:
+    from longctx.engine.kernels import Kernel
 
 
 @contextlib.contextmanager
@@ -94,21 +98,34 @@ def choose_device(asked: str) -> str:
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     model: Any
-    """A transformers causal LM in evaluation mode."""
+    """A transformers causal LM in evaluation mode, which runs with streamed attention."""
+    kernel: Kernel
     fingerprint: dict[str, Any]
-    """Weights, config, template and tokenizer hashes, dtype, device kind and attention."""
+    """Weights, config, template and tokenizer hashes, dtype, device kind and attention kernel."""
+    checks: dict[str, Any]
+    """What the self-test found."""
 
 
 def load_model(
-    card: ModelCard, dtype: str, device: str, attention: str, trust_remote_code: bool = False
+    card: ModelCard,
+    dtype: str,
+    device: str,
+    attention: str = "auto",
+    rope: str = "model",
+    num_tokens: int = 0,
+    trust_remote_code: bool = False,
 ) -> LoadedModel:
-    """The model on its device. Raises ModelError for files that are damaged, missing, GGUF, or of no use here."""
+    """The model on its device, for prompts of up to `num_tokens` tokens.
+
+    Raises ModelError for files that are damaged, missing, GGUF, or of no use here, and for a model that streamed
+    attention does not compute as the model's own does.
+    """
     import torch
 
-    from longctx.engine import kv
-    from longctx.engine.attention import attention_to_load, use_ours
+    from longctx.engine.kernels import choose_kernel
+    from longctx.engine.rope import freeze_rope, use_float64_angles
+    from longctx.engine.selftest import head_shape, self_test, stream
 
-    _refuse_rope(card)
     source = card.source
     with _as_model_error(source):
         from transformers import AutoModelForCausalLM
@@ -118,7 +135,7 @@ def load_model(
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation=attention_to_load(attention, card.config),
+            attn_implementation="eager",
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
@@ -129,8 +146,12 @@ def load_model(
             raise ModelError(
                 f"{folder} does not hold the whole model: {kind.replace('_', ' ')} {sorted(info[kind])[:3]}."
             )
-    use_ours(model, attention)
-    kv.new_cache(model.config)  # refuses now what could not be branched later
+    frozen = freeze_rope(model, max(num_tokens, 1))
+    if rope == "float64":
+        use_float64_angles(model)
+    kernel = choose_kernel(attention, head_shape(model.config), model.dtype, device)
+    checks = self_test(model, kernel)
+    stream(model)
     fingerprint = {
         "name": card.source.name,
         "weights": weights_digest(files),
@@ -140,21 +161,11 @@ def load_model(
         "window": card.window,
         "dtype": dtype,
         "device": torch.device(device).type,
-        "attention": model.config._attn_implementation,
+        "attention": kernel.name,
     }
-    return LoadedModel(model, fingerprint)
-
-
-def _refuse_rope(card: ModelCard) -> None:
-    """Raise ModelError for position encodings that depend on how far a prompt has been read.
-
-    Their frequencies are chosen from a chunk's largest position, so reading in chunks is wrong, in
-    transformers' own chunked prefill too.
-    """
-    parameters = getattr(card.config, "rope_parameters", None) or getattr(card.config, "rope_scaling", None) or {}
-    kinds = [value.get("rope_type") for value in (parameters, *parameters.values()) if isinstance(value, dict)]
-    if bad := sorted({kind for kind in kinds if kind in ("longrope", "dynamic")}):
-        raise ModelError(f"{card.source.name} uses {bad[0]} RoPE, which cannot be read in chunks yet.")
+    if frozen:
+        fingerprint["rope"] = f"{', '.join(sorted(set(frozen)))} as for a window of {num_tokens} tokens"
+    return LoadedModel(model, kernel, fingerprint, dataclasses.asdict(checks))
 
 
 def _download(source: ModelSource) -> Path:

@@ -35,6 +35,8 @@ class Node:
 
     start: int
     chunk_ids: TokenIds
+    name: str = ""
+    """Hash of all tokens up to `stop`, as hexadecimal digits."""
     children: dict[bytes, Node] = field(default_factory=dict)
     branches: dict[bytes, Branch] = field(default_factory=dict)
     num_tokens_below: int = 0
@@ -68,7 +70,10 @@ def build_tree(prompts: Sequence[Prompt], chunk: int) -> Node:
         whole = len(ids) - len(ids) % chunk
         for start in range(0, whole, chunk):
             piece = ids[start : start + chunk]
-            node = node.children.setdefault(_key(piece), Node(start, piece))
+            key = _key(piece)
+            if key not in node.children:
+                node.children[key] = Node(start, piece, hashlib.sha256(node.name.encode() + key).hexdigest()[:32])
+            node = node.children[key]
         stem = ids[whole:]
         node.branches.setdefault(_key(stem), Branch(stem)).prompts.append(prompt)
     for node in reversed(list(root.walk())):  # children come before their parents

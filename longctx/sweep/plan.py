@@ -18,7 +18,7 @@ from longctx.records import Design, Sample
 from longctx.samples import make_samples, resolve_grid
 from longctx.tasks import parse_task
 
-_CHUNKS = {"cpu": 256, "cuda": 4096}
+_CHUNKS = {"cpu": 256, "cuda": 8192}
 _MIN_CHUNK = 64
 # A packed trial reads the end of a length's last chunk twice; together at most this share of its document.
 _MAX_REREAD = 0.12

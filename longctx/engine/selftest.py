@@ -1,0 +1,80 @@
+"""Whether streamed attention computes what the model's own does: a short test of every model before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from longctx.engine.attention import NAME
+from longctx.engine.kernels import HeadShape, Kernel
+from longctx.engine.kv import StreamedCache, Tiers
+from longctx.errors import ModelError
+
+_NUM_TOKENS = 200
+_CHUNK = 48
+_BLOCK = 32
+# In standard deviations of the logits. Real faults (lost blocks, wrong frequencies, dropped softcaps) are of order 1.
+_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-2}
+_HALF_TOLERANCE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Largest differences between logits, in standard deviations of the logits."""
+
+    num_tokens: int
+    chunked: float
+    """A prompt read in chunks through blocks, against one forward with the model's own attention."""
+
+
+def head_shape(config: Any) -> HeadShape:
+    """What the model's attention looks like to a kernel; for latent attention after its expansion."""
+    config = config.get_text_config(decoder=True)
+    heads = int(config.num_attention_heads)
+    if getattr(config, "kv_lora_rank", None):
+        return HeadShape(heads, heads, config.qk_nope_head_dim + config.qk_rope_head_dim, config.v_head_dim)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return HeadShape(heads, int(getattr(config, "num_key_value_heads", None) or heads), head_dim, head_dim)
+
+
+def stream(model: Any) -> None:
+    """Switch a loaded model to streamed attention; raises ModelError for one that has no interface for it."""
+    # Old modelling code has its own attention, and would go on with it without a word.
+    can_set = getattr(type(model), "_can_set_attn_implementation", lambda: True)
+    if not can_set():
+        raise ModelError(f"{type(model).__name__} has its own attention code, which cannot be streamed.")
+    model.set_attn_implementation(NAME)
+
+
+@torch.inference_mode()
+def self_test(model: Any, kernel: Kernel) -> SelfTest:
+    """Compare both on random tokens; raises ModelError if they differ by more than rounding does.
+
+    The model is left with its own attention.
+    """
+    own = model.config._attn_implementation
+    num_tokens = min(_NUM_TOKENS, getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", 200))
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(vocabulary, (1, num_tokens), generator=generator).to(model.device)
+    wanted = model(input_ids=ids, logits_to_keep=1).logits[:, -1].float()
+    tiers = Tiers.in_memory(model.device, 2**40, _BLOCK, kernel)
+    stream(model)
+    try:
+        cache = StreamedCache(model.config, tiers)
+        for start in range(0, num_tokens, _CHUNK):
+            step = ids[:, start : start + _CHUNK]
+            found = model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+            cache.commit(step.shape[1])
+    finally:
+        model.set_attn_implementation(own)
+    difference = float((found.float() - wanted).abs().max() / wanted.std())
+    tolerance = _TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
+    if not difference <= tolerance:
+        raise ModelError(
+            f"{type(model).__name__} cannot be read in chunks: its logits are off by {difference:.2g} standard "
+            f"deviations ({tolerance} are allowed in {model.dtype})."
+        )
+    return SelfTest(num_tokens, round(difference, 9))
