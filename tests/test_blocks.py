@@ -108,6 +108,16 @@ def test_a_given_back_buffer_is_used_again() -> None:
     assert memory.usage("device").now == 900
 
 
+@pytest.mark.parametrize("num_tokens", [8 * 1024, 256 * 1024])
+def test_device_memory_does_not_grow_with_the_context(num_tokens: int) -> None:
+    blocks, memory, _ = empty_list(3 * BLOCK_BYTES, 2**40)
+    keys, values = torch.zeros(2, 1024, 3), torch.zeros(2, 1024, 2)
+    for _ in range(0, num_tokens, 1024):
+        blocks.append((keys, values))
+    assert memory.usage("device").peak == 3 * BLOCK_BYTES
+    assert memory.usage("host").peak == (num_tokens // BLOCK - 3) * BLOCK_BYTES
+
+
 def test_local_layers_hold_no_more_than_they_see() -> None:
     blocks, memory, _ = empty_list(reach=10)
     for start in range(0, 400, 4):

@@ -23,6 +23,7 @@ from transformers import (
 
 from longctx.engine.kv import StreamedCache
 from longctx.engine.selftest import self_test, stream
+from longctx.engine.staging import Stager
 from longctx.errors import ModelError
 
 STEPS = 20
@@ -159,6 +160,23 @@ def test_branches_and_failed_forwards_leave_the_others_as_they_are(
         assert cache.length == len(history)
         found = read(small, torch.tensor([5]), cache, 64)
         assert (found - own_logits(small, [*history, 5])).abs().max() < 1e-9
+
+
+def test_a_prefix_is_streamed_once_for_all_questions(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = StreamedCache(small.config, make_tiers(flash(small)))
+    read(small, prompt(), cache, 40)
+    streamed: list[int] = []
+    stream_blocks = Stager.stream
+
+    def counting(self: Stager, views: Any, *arguments: Any) -> Any:
+        streamed.extend(view.num_tokens for view in views)
+        return stream_blocks(self, views, *arguments)
+
+    monkeypatch.setattr(Stager, "stream", counting)
+    for num_questions in (1, 9):
+        streamed.clear()
+        ask(small, [[5, 6, 7]] * num_questions, cache.ask(num_questions))
+        assert sum(streamed) == 150 + 3 * 50  # one full layer, and three windows
 
 
 def test_questions_leave_the_document_as_it_is(small: Any) -> None:
