@@ -8,33 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
+from longctx.fiction.drafts import Draft
 from longctx.fiction.events import NONE, TO_PLACE, TO_WHO, TO_WHOM, WHEREABOUTS, Event, Kind
 from longctx.fiction.moment import Moment
-from longctx.fiction.naming import number_word
 from longctx.fiction.statements import CLAUSES, clause_by_name
 from longctx.fiction.wording import AND_ALSO, CHAIN, FORMS
-
-Answers = Literal["person", "place", "number", "listed", "deed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A question before it is worded."""
-
-    form: str
-    slots: dict[str, str]
-    support: set[int]
-    answers: Answers
-    answer: int = NONE
-    """A person, a place, a number or a promise, by `answers`."""
-    listed: list[str] = field(default_factory=list)
-    """The candidates, the right one first, where the question itself lists them."""
-
 
 Maker = Callable[[Moment, int, random.Random], Draft | None]
 
@@ -152,10 +133,7 @@ def _teller(moment: Moment, anchor: int, rng: random.Random) -> Draft | None:
     wanted = rng.randint(1, 4)
     while len(steps) < wanted and (earlier := tellings.get(moment.log[steps[-1]].who)) is not None:
         steps.append(earlier)
-    support = set(steps)
-    for one in steps:
-        support |= moment.aliases_in(one, moment.log[one].who, moment.log[one].whom)
-    name, support = moment.mention(event.whom, rng, support)
+    name, support = moment.mention(event.whom, rng, moment.with_aliases(steps))
     slots = {"topic": moment.log.secrets[event.what].topic, "chain": CHAIN * (len(steps) - 1), "person": name}
     return Draft("teller", slots, support, "person", moment.log[steps[-1]].who)
 
@@ -207,12 +185,9 @@ def _first(moment: Moment, anchor: int, rng: random.Random) -> Draft | None:
         chosen.append(later)
     if not all(_is_unique(moment, one) for one in chosen):
         return None
-    support = set(chosen)
-    for one in chosen:
-        support |= moment.aliases_in(one, moment.log[one].who, moment.log[one].whom)
     clauses = [clause_by_name(moment.log, moment.log[one]) for one in chosen]
     slots = {"events": AND_ALSO.join(sorted(clauses, key=lambda _: rng.random()))}
-    return Draft("first", slots, support, "listed", listed=clauses)
+    return Draft("first", slots, moment.with_aliases(chosen), "listed", listed=clauses)
 
 
 def _stock(moment: Moment, anchor: int, rng: random.Random) -> Draft | None:
@@ -250,10 +225,7 @@ def _promise(moment: Moment, anchor: int, rng: random.Random) -> Draft | None:
     kept = {moment.log[one].what for one in ids if moment.log[one].kind == Kind.KEEP}
     if {moment.log[one].what for one in ids} - kept != {event.what}:
         return None
-    support = set(ids)
-    for one in ids:
-        support |= moment.aliases_in(one, event.who, event.whom)
-    person, support = moment.mention(event.who, rng, support)
+    person, support = moment.mention(event.who, rng, moment.with_aliases(ids))
     slots = {"person": person, "other": moment.log.people[event.whom].name}
     return Draft("promise", slots, support, "deed", event.what)
 
@@ -279,47 +251,3 @@ MAKERS: tuple[tuple[str, Maker, tuple[Kind, ...]], ...] = tuple(
     )
 )
 """The kind asked, the maker, and the kinds of event it starts from."""
-
-
-def answer_text(moment: Moment, draft: Draft) -> str:
-    """The right answer in words."""
-    if draft.answers == "listed":
-        return draft.listed[0]
-    return _in_words(moment, draft, draft.answer)
-
-
-def candidates(moment: Moment, draft: Draft, rng: random.Random, number: int) -> tuple[str, ...]:
-    """A closed set of answers in no order, the right one among them."""
-    if draft.answers == "listed":
-        chosen = list(draft.listed)
-    else:
-        if draft.answers == "person":
-            others = moment.people_like(draft.answer, rng, number - 1)
-        elif draft.answers == "place":
-            others = moment.places_like(draft.answer, rng, number - 1)
-        elif draft.answers == "number":
-            near = [
-                other for other in range(max(0, draft.answer - 8), min(99, draft.answer + 8)) if other != draft.answer
-            ]
-            others = rng.sample(near, k=number - 1)
-        else:
-            known = [other for other in range(draft.answer - 12, draft.answer + 13) if 0 <= other < moment.end]
-            others = [
-                other
-                for other in known
-                if other != draft.answer
-                and other < len(moment.log.promises)
-                and moment.log.promises[other].first < moment.end
-            ][: number - 1]
-        # Two promises may be worded the same: one candidate.
-        chosen = list(dict.fromkeys(_in_words(moment, draft, one) for one in (draft.answer, *others)))
-    rng.shuffle(chosen)
-    return tuple(chosen)
-
-
-def _in_words(moment: Moment, draft: Draft, one: int) -> str:
-    if draft.answers == "person":
-        return moment.log.people[one].name
-    if draft.answers == "place":
-        return moment.log.places[one].name
-    return number_word(one) if draft.answers == "number" else moment.log.promises[one].deed

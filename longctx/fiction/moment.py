@@ -41,6 +41,13 @@ class Moment:
         used = [(event.who, event.who_alias), (event.whom, event.whom_alias)]
         return {self.log.aliases[alias].first for person, alias in used if alias != NONE and person in people}
 
+    def with_aliases(self, ids: Iterable[int]) -> set[int]:
+        """These events, and those that one must know to see whom they are about."""
+        support = set(ids)
+        for one in tuple(support):
+            support |= self.aliases_in(one, self.log[one].who, self.log[one].whom)
+        return support
+
     def person_at(self, person: int) -> Located | None:
         """Where a person is; None after a parting for good."""
         ids = self.stands(person)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from longctx.fiction.drafts import Draft, answer_text, candidates
 from longctx.fiction.index import Ids
 from longctx.fiction.log import Log
-from longctx.fiction.makers import MAKERS, Draft, answer_text, candidates
+from longctx.fiction.makers import MAKERS
 from longctx.fiction.moment import Moment
 from longctx.fiction.wording import FORMS, KINDS, upper_first
 
