@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from functools import cache, lru_cache
 
 from longctx.fiction.events import Gender
@@ -84,7 +85,7 @@ class Coiner:
         self._rng = rng
         self._random = rng.random
         self._words = load_lexicon("fiction_names")
-        self._used: set[str] = set()
+        self._used: set[str] = set(self._words["far_forenames"])
         materials = [name.removeprefix("things_") for name in self._words if name.startswith("things_")]
         general = self._words["qualities"]
         self._things = [
@@ -98,18 +99,21 @@ class Coiner:
         words = self._words[kind]
         return words[int(self._random() * len(words))]
 
-    def _word(self, endings: str, far: str = "") -> str:
-        """An invented word; may come twice. `far` words are made of more syllables than those of the story."""
+    def _word(self, onsets: str, rime: Callable[[], str], endings: str) -> str:
+        """An invented word; may come twice."""
         while True:
-            vowel, middle, ending = self._pick(f"{far}vowels"), self._pick(f"{far}middles"), self._pick(endings)
-            stem = self._pick(f"{far}onsets") + vowel + middle
-            if _is_clean(stem) and _is_clean(vowel + middle + ending):
-                return stem[0].upper() + stem[1:] + ending
+            onset, middle, ending = self._pick(onsets), rime(), self._pick(endings)
+            if _is_clean(onset + middle) and _is_clean(middle + ending):
+                return onset[0].upper() + onset[1:] + middle + ending
+
+    def _far(self, endings: str) -> str:
+        """A name outside the story: its endings are such that none of the story's names can be the same."""
+        return self._word("far_onsets", lambda: self._pick("far_rimes"), endings)
 
     def _new_word(self, endings: str) -> str:
         """An invented word that has not been coined here before."""
         for attempt in range(10_000):
-            word = self._word(endings)
+            word = self._word("onsets", lambda: self._pick("vowels") + self._pick("middles"), endings)
             if attempt > 50:  # short ones run out in very long stories
                 word += self._pick("lengthenings")
             if word not in self._used:
@@ -131,11 +135,15 @@ class Coiner:
 
     def town(self) -> str:
         """A place in the narrator's own voice; nothing happens there, and it may come again."""
-        return self._word("endings_towns", "far_")
+        return self._far("endings_towns")
 
     def surname(self) -> str:
         """Someone in the narrator's own voice."""
-        return self._word("endings_surnames", "far_")
+        return self._far("endings_surnames")
+
+    def forename(self) -> str:
+        """Goes before the surname; never the name of a person of the story."""
+        return self._pick("far_forenames")
 
     def thing(self) -> str:
         kind = int(self._random() * len(self._things))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Mapping
 
@@ -13,10 +14,18 @@ from longctx.fiction.naming import Coiner, ordinal_words
 from longctx.fiction.statements import slots
 from longctx.haystack.lexicon import load_lexicon
 
-GRAMMAR_FILES = ("fiction_words", "fiction_nature", "fiction_people", "fiction_thoughts", "fiction_events")
+GRAMMAR_FILES = (
+    "fiction_words",
+    "fiction_compounds",
+    "fiction_nature",
+    "fiction_people",
+    "fiction_records",
+    "fiction_thoughts",
+    "fiction_events",
+)
 _EVENT_VARIABLES = "who whom thing place at number goods topic secret deed done alias garment content trade at_there"
 _PEOPLE_VARIABLES = "he his him himself whom_he whom_his whom_him whom_himself who_possessive one other"
-_OWN_VARIABLES = "town surname sky hour"
+_OWN_VARIABLES = "town surname forename sky hour"
 VARIABLES = frozenset(f"{_EVENT_VARIABLES} {_PEOPLE_VARIABLES} {_OWN_VARIABLES}".split())
 _PRONOUNS = {
     "f": {"he": "she", "his": "her", "him": "her", "himself": "herself"},
@@ -25,6 +34,8 @@ _PRONOUNS = {
 _SECRET = ("the secret of {}", "the {} secret", "the secret about {}", "the {} secret", "the secret of {}")
 _MOODS = ("cold", "wet", "warm", "windy")
 _HOURS = ("day", "day", "night")
+_DOUBLED = re.compile(r"\b(\w+) \1\b")
+"""Choices that fell the same way side by side: a cold cold morning."""
 _MEMORY_BITS = 27
 _NUM_TRIES = 12
 
@@ -64,7 +75,7 @@ class Narrator:
         self._random = rng.random
         self._grammar = Grammar(rules, VARIABLES, rng)
         self._told = _Told()
-        self._own: dict[str, Value] = {"town": coiner.town, "surname": coiner.surname}
+        self._own: dict[str, Value] = {"town": coiner.town, "surname": coiner.surname, "forename": coiner.forename}
         self._num_chapters = 0
         self.set_scene()
 
@@ -117,11 +128,11 @@ class Narrator:
         return self._fresh(f"e_{kind.name.lower()}", variables)
 
     def _fresh(self, rule: str, variables: Mapping[str, Value]) -> str:
-        """A passage by the rule that has not been told before."""
+        """A passage by the rule that has not been told before and doubles no word."""
         text = ""
         for _ in range(_NUM_TRIES):
             text = self._grammar.text(rule, variables)
             text = text[0].upper() + text[1:] if text[0] != '"' else text
-            if not self._told.add(text):
+            if not _DOUBLED.search(text) and not self._told.add(text):
                 break
         return text
