@@ -69,7 +69,8 @@ class Story:
                 if here:
                     people = self._rng.sample(here, k=min(1 if chance() < 0.4 else 2, len(here)))
                     yield Passage(narrator.colour(people), (), neutral=False)
-        yield Passage(narrator.neutral("anecdote"), (), neutral=True)
+        for rule in ("thought", "anecdote"):
+            yield Passage(narrator.neutral(rule), (), neutral=True)
 
 
 def tell(seed: int) -> Iterator[Passage]:
