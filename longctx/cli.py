@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from longctx.config import KvBudget, SweepConfig
     from longctx.engine.loading import ModelCard
     from longctx.records import Sample
+    from longctx.sweep.shard import Shard
 
 _MAX_UNASKED_SECONDS = 3600
 _INTERRUPTED = 130
@@ -105,6 +107,7 @@ def _kv_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--dry-run", is_flag=True, help="Print the plan and load no weights.")
 @click.option("--yes", is_flag=True, help="Start a plan of many hours without asking.")
 @_kv_options
+@click.option("--shard", metavar="I/N", help="Run part I of N, with rows of its own.  [default: as launched, or all]")
 def sweep(
     config_file: Path | None,
     out: Path | None,
@@ -113,6 +116,7 @@ def sweep(
     kv_device: str | None,
     kv_host: str | None,
     kv_disk: Path | None,
+    shard: str | None,
     **flags: Any,
 ) -> None:
     """Measure a model over a grid of lengths and depths, and draw the report."""
@@ -121,12 +125,14 @@ def sweep(
     with _errors_as_exit_code():
         from longctx.config import KvBudget, resolve_config
         from longctx.sizes import parse_bytes
+        from longctx.sweep.shard import launched_shard, parse_shard
 
+        part = launched_shard() if shard is None else parse_shard(shard)
         device, host = (None if text is None else parse_bytes(text) for text in (kv_device, kv_host))
-        _run_sweep(resolve_config(config_file, flags), KvBudget(device, host, kv_disk), out, dry_run, yes)
+        _run_sweep(resolve_config(config_file, flags), KvBudget(device, host, kv_disk), part, out, dry_run, yes)
 
 
-def _run_sweep(asked: SweepConfig, budget: KvBudget, out: Path | None, dry_run: bool, yes: bool) -> None:
+def _run_sweep(asked: SweepConfig, budget: KvBudget, shard: Shard, out: Path | None, dry_run: bool, yes: bool) -> None:
     from longctx.engine.loading import read_card
     from longctx.engine.sources import find_source, if_converted, prepare
     from longctx.engine.speed import prefill_rate
@@ -144,7 +150,7 @@ def _run_sweep(asked: SweepConfig, budget: KvBudget, out: Path | None, dry_run: 
     plan = make_plan(config, card)
     identity = {"config": config.to_json(), "samples": samples_digest(plan.samples)}
     check_identity(folder, identity)
-    todo = missing(plan.samples, read_rows(folder))
+    todo = missing(shard.pick(plan.samples), read_rows(folder))
     flops = sample_cost(todo, config.chunk, card.shape).flops
     rate = prefill_rate(config.dtype, config.device)
     print_plan(plan, config, card, rate)
@@ -154,7 +160,10 @@ def _run_sweep(asked: SweepConfig, budget: KvBudget, out: Path | None, dry_run: 
     if todo:
         if config.design == "isolated" and flops / rate > _MAX_UNASKED_SECONDS and not yes:
             _ask(flops / rate)
-        _answer(todo, config, budget, card, identity, folder, flops)
+        _answer(todo, config, budget, shard, card, identity, folder, flops)
+    if missing(plan.samples, read_rows(folder)) and shard.count > 1:
+        click.echo(f"Part {shard.index} of {shard.count} is done; the report is drawn when all are.")
+        return
     _report(folder)
 
 
@@ -171,6 +180,7 @@ def _answer(
     todo: Sequence[Sample],
     config: SweepConfig,
     budget: KvBudget,
+    shard: Shard,
     card: ModelCard,
     identity: dict[str, Any],
     path: Path,
@@ -181,9 +191,13 @@ def _answer(
     from longctx.backends.hf import HuggingFaceBackend
     from longctx.store import RunFolder
     from longctx.sweep.run import run_samples
+    from longctx.sweep.shard import launched_device
     from longctx.terminal import SweepProgress
 
-    backend = HuggingFaceBackend(card, config, budget)
+    # A folder of their own for the files of every run and part.
+    disk = None if budget.disk is None else budget.disk / path.name / shard.rows_name.removesuffix(".jsonl")
+    here = dataclasses.replace(config, device=launched_device(config.device))
+    backend = HuggingFaceBackend(card, here, dataclasses.replace(budget, disk=disk))
     start = {
         "started": environment.utc_now(),
         "code": environment.code_version(),
@@ -193,7 +207,7 @@ def _answer(
     }
     with (
         backend,
-        RunFolder(path, {**identity, "model": backend.fingerprint}, start) as folder,
+        RunFolder(path, {**identity, "model": backend.fingerprint}, start, shard.rows_name) as folder,
         SweepProgress(flops, len(todo)) as progress,
     ):
         run_samples(todo, config, card.window, backend, folder, progress.add_row, progress.add_flops)

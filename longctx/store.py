@@ -1,6 +1,7 @@
 """A run folder: manifest.json says what was asked for, rows.jsonl holds what is finished.
 
-rows.jsonl is append-only. A row counts once its line ends in a newline; a torn last line, left by a
+Processes that share a run each have a rows file of their own, rows-1-of-4.jsonl; all are read together.
+A rows file is append-only. A row counts once its line ends in a newline; a torn last line, left by a
 killed process, is skipped on reading and cut off before the next append. A sample that failed and
 was tried again has two rows; the later one counts.
 """
@@ -43,23 +44,33 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _rows_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("rows*.jsonl"))
+
+
 def read_rows(folder: Path) -> list[Row]:
-    """The latest row of every sample, in order of first appearance; raises StoreError for a damaged line."""
-    path = folder / "rows.jsonl"
+    """The latest row of every sample, in order of first appearance; raises StoreError for a damaged line.
+
+    Of rows in the files of several processes, one without a failure counts.
+    """
+    rows: dict[str, Row] = {}
+    for path in _rows_files(folder):
+        for row in _read_file(path):
+            if row.status == "ok" or rows.get(row.sample_id, row).status != "ok":
+                rows[row.sample_id] = row
+    return list(rows.values())
+
+
+def _read_file(path: Path) -> Iterator[Row]:
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        return []
     except OSError as error:
         raise StoreError(f"Cannot read {path}: {error}") from error
-    rows: dict[str, Row] = {}
     for number, line in enumerate(_complete_lines(content), start=1):
         try:
-            row = Row.from_json(json.loads(line))
+            yield Row.from_json(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path}, line {number}, is not a row: {error}") from error
-        rows[row.sample_id] = row
-    return list(rows.values())
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
@@ -77,7 +88,7 @@ def check_identity(folder: Path, wanted: Mapping[str, Any]) -> None:
     `wanted` gives some or all of a run's identity.
     """
     if not (folder / "manifest.json").exists():
-        if (folder / "rows.jsonl").exists() and (folder / "rows.jsonl").stat().st_size:
+        if any(path.stat().st_size for path in _rows_files(folder)):
             raise StoreError(f"{folder} has rows but no manifest.json; choose another --out.")
         return
     manifest = read_manifest(folder)
@@ -91,22 +102,26 @@ def check_identity(folder: Path, wanted: Mapping[str, Any]) -> None:
 
 
 class RunFolder:
-    """A run folder held open for writing, by this process alone. A context manager."""
+    """A run folder with a rows file held open for writing, by this process alone. A context manager."""
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any], start: Mapping[str, Any], rows_name: str = "rows.jsonl"
+    ) -> None:
         """Open or create `folder` for a run of `identity`, and note this `start` in its manifest.
 
         Raises StoreError if it belongs to another run, is in use, or cannot be written.
         """
         self.folder = folder
+        self._path = folder / rows_name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(folder / "rows.jsonl", "ab")  # noqa: SIM115 - closed in __exit__
+            self._file = open(self._path, "ab")  # noqa: SIM115 - closed in __exit__
         except OSError as error:
             raise StoreError(f"Cannot write to the out folder {folder}: {error}") from error
         try:
             self._lock()
-            self._record_start(dict(identity), dict(start))
+            with self._manifest_held():
+                self._record_start(dict(identity), dict(start))
             self._cut_torn_line()
         except BaseException:
             self._file.close()
@@ -116,7 +131,17 @@ class RunFolder:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"{self.folder} is in use by another longctx process.") from None
+            raise StoreError(f"{self._path} is in use by another longctx process.") from None
+
+    @contextlib.contextmanager
+    def _manifest_held(self) -> Iterator[None]:
+        """One process at a time reads and writes the manifest."""
+        lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _record_start(self, identity: dict[str, Any], start: dict[str, Any]) -> None:
         check_identity(self.folder, identity)
@@ -130,11 +155,10 @@ class RunFolder:
             raise StoreError(f"Cannot write the manifest in {self.folder}: {error}. No row was lost.") from error
 
     def _cut_torn_line(self) -> None:
-        path = self.folder / "rows.jsonl"
-        content = path.read_bytes()
+        content = self._path.read_bytes()
         whole = sum(len(line) + 1 for line in _complete_lines(content))
         if whole < len(content):
-            os.truncate(path, whole)
+            os.truncate(self._path, whole)
 
     def __enter__(self) -> RunFolder:
         return self
@@ -153,6 +177,6 @@ class RunFolder:
             self._file.flush()
         except OSError as error:
             raise StoreError(
-                f"Cannot write to {self.folder / 'rows.jsonl'}: {error.strerror}. Rows already finished are safe; "
+                f"Cannot write to {self._path}: {error.strerror}. Rows already finished are safe; "
                 "make room and run the same command again."
             ) from error
