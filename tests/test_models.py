@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from longctx.cli import main
 from longctx.engine import sources
+from longctx.engine.cost import LayerShape
 from longctx.engine.files import check_safetensors, weight_files, weights_digest
 from longctx.engine.loading import choose_device, choose_dtype, load_model, read_card
 from longctx.engine.sources import ModelSource, find_source
@@ -58,7 +59,7 @@ def test_a_card_knows_the_model_without_its_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     card = read_card(find_source(str(folder)))
     assert card.window == 1024
-    assert (len(card.shape.windows), card.shape.num_heads, card.shape.num_kv_heads) == (2, 6, 2)
+    assert card.shape.layers == (LayerShape(6, 8, 8, 2 * 2 * 8),) * 2
 
 
 def test_a_loaded_model_is_identified(folder: Path) -> None:
