@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them: 20GiB, 400GB, 2TiB."""
+"""Amounts of memory and rates as people write them: 20GiB, 400GB, 2TiB, 50GB/s."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ def parse_bytes(text: str) -> int:
         raise ConfigError(f"{text!r} is not an amount of memory: write 20GiB, 400GB or 2TiB.")
     units = _BINARY if match[3] else _DECIMAL
     return int(float(match[1]) * units[match[2]])
+
+
+def parse_rate(text: str) -> int:
+    """Bytes a second that `text` stands for: 50GB/s is 50 x 10^9. Raises ConfigError."""
+    amount, slash, second = text.strip().lower().rpartition("/")
+    try:
+        rate = parse_bytes(amount) if slash and second == "s" else 0
+    except ConfigError:
+        rate = 0
+    if rate == 0:
+        raise ConfigError(f"{text!r} is not a rate: write 50GB/s or 6GiB/s.")
+    return rate

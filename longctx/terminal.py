@@ -1,9 +1,10 @@
-"""What a person sees while a sweep is planned, runs and ends."""
+"""What a person sees: what lengths take on a machine, and a sweep while it is planned, runs and ends."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -19,10 +20,12 @@ from longctx.records import Row
 
 if TYPE_CHECKING:
     from longctx.engine.loading import ModelCard
+    from longctx.engine.placement import Machine, Placement, Workload
     from longctx.report.summary import Summary
     from longctx.sweep.plan import Plan
 
 _LINE_EVERY_SHARE = 0.05
+_WIDEST = 200
 
 
 def format_seconds(seconds: float) -> str:
@@ -72,6 +75,58 @@ def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, rate: float) ->
         f"chunks of {config.chunk} tokens; time at {rate / 1e9:,.0f} GFLOP/s, a share of this machine's matrix "
         f"product just now"
     )
+
+
+def print_placements(name: str, window: int, work: Workload, machine: Machine, placements: Sequence[Placement]) -> None:
+    """Print what each length takes on a machine, and what that assumes. `window` is the advertised one, in tokens."""
+    console = _console()
+    console.print(
+        f"[bold]{escape(name)}[/], {window:,} tokens advertised; weights {format_bytes(work.weight_bytes)}, "
+        f"{work.itemsize} bytes a number"
+    )
+    table = Table(box=None, pad_edge=False)
+    for heading in ("length", "KV device", "host", "disk", "FLOP", "prefill", "decode", "fits"):
+        table.add_column(heading, justify="left" if heading == "fits" else "right", no_wrap=True)
+    for p in placements:
+        tiers = (format_bytes(n) if n else "–" for n in (p.spread.device, p.spread.host, p.spread.disk))
+        times = (_format_short(s) if p.fits else "–" for s in (p.prefill_seconds, p.decode_seconds))
+        mark = "*" if p.num_tokens > window else " "
+        fits = "yes" if p.fits else f"no: {_missing(p, machine)}"
+        table.add_row(format_length(p.num_tokens) + mark, *tiers, _format_flops(p.flops), *times, fits)
+    # As wide as it is: numbers are not cut off where the terminal ends.
+    table.width = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    console.print(table)
+    if any(p.num_tokens > window for p in placements):
+        console.print("* past the advertised window", style="dim")
+    rates = [f"{_format_flops(machine.flops_rate)}FLOP/s", f"{machine.device_rate / 1e9:,.1f} GB/s of device memory"]
+    for rate, tier in ((machine.host_rate, "from host memory"), (machine.disk_rate, "of disk")):
+        rates += [f"{rate / 1e9:,.1f} GB/s {tier}"] if rate < math.inf else []
+    console.print(
+        f"{escape(machine.name)}, rates {machine.source}: {', '.join(rates)}. Chunks of {work.chunk:,} tokens, "
+        f"decode: a step of {work.num_questions} questions together. All devices are busy, copies go beside the compute"
+        + (", and the disk holds a copy of everything." if machine.disk_bytes else "."),
+        style="dim",
+    )
+
+
+def _missing(placement: Placement, machine: Machine) -> str:
+    kinds = {
+        "device memory for the weights": placement.missing_weight_bytes,
+        "disk" if machine.disk_bytes else "memory for KV": placement.missing_kv_bytes,
+    }
+    return ", ".join(f"{format_bytes(missing)} more {kind}" for kind, missing in kinds.items() if missing)
+
+
+def _format_short(seconds: float) -> str:
+    """As `format_seconds`, with digits to see where it is seconds."""
+    return f"{seconds:.3f} s" if seconds < 10 else format_seconds(seconds)
+
+
+def _format_flops(flops: float) -> str:
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12)):
+        if flops >= size:
+            return f"{flops / size:,.2f} {unit}"
+    return f"{flops / 1e9:,.2f} G"
 
 
 def print_todo(num_todo: int, num_samples: int, seconds: float, folder: Path) -> None:

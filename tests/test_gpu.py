@@ -14,6 +14,7 @@ from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
 from longctx.engine.kernels import HeadShape, Kernel, choose_kernel
 from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.machine import Stated, found_machine
 from longctx.engine.memory import Memory
 from longctx.engine.selftest import stream
 from longctx.engine.staging import Stager
@@ -89,3 +90,11 @@ def test_tiers_do_not_change_a_bit_there(name: str) -> None:
         logits.append(read(model, ids, StreamedCache(model.config, tiers), 40))
     assert torch.equal(logits[0], logits[1])
     assert torch.equal(logits[0], logits[2])
+
+
+def test_a_plan_finds_the_gpu_and_its_link() -> None:
+    machine = found_machine(Stated(), "bfloat16", "cuda")
+    assert machine.name == torch.cuda.get_device_name()
+    assert 0 < machine.device_bytes < torch.cuda.get_device_properties(0).total_memory
+    assert 1e9 < machine.host_rate < machine.device_rate < 1e14
+    assert 1e12 < machine.flops_rate < 1e16

@@ -77,6 +77,7 @@ def loaded_after(code: str) -> set[str]:
     [
         "from longctx.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from longctx.cli import main\ntry: main(['sweep', '--help'])\nexcept SystemExit: pass",
+        "from longctx.cli import main\ntry: main(['plan', '--help'])\nexcept SystemExit: pass",
     ],
 )
 def test_help_loads_nothing_heavy(code: str) -> None:
@@ -84,7 +85,15 @@ def test_help_loads_nothing_heavy(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["longctx.report.pages", "longctx.documents.build", "longctx.tasks", "longctx.store"]
+    "module",
+    [
+        "longctx.report.pages",
+        "longctx.documents.build",
+        "longctx.tasks",
+        "longctx.store",
+        "longctx.engine.placement",
+        "longctx.engine.machine",
+    ],
 )
 def test_no_torch_where_no_tensors_live(module: str) -> None:
     assert "torch" not in loaded_after(f"import {module}")

@@ -15,14 +15,13 @@ from longctx.engine.engine import Engine
 from longctx.engine.kv import Tiers
 from longctx.engine.loading import LoadedModel, ModelCard, load_model
 from longctx.engine.memory import Memory
+from longctx.engine.placement import FREE_SHARE
 from longctx.engine.staging import Stager
 from longctx.environment import available_bytes, num_cores, packages
 from longctx.records import Answer, Prompt, TokenIds
 
 # Caches that a worker may hold at a time: of the prompt, and of the branch points above it.
 _CACHES_PER_WORKER = 5
-# Of the memory that is free, what blocks may take by default; the rest is for activations and for others.
-_FREE_SHARE = 0.7
 # Tokens in a block. A GPU's kernels and copies are fastest over long ones; on a CPU a block is a branch's least memory.
 _BLOCK_TOKENS = {"cpu": 4096, "cuda": 32_768}
 
@@ -72,10 +71,10 @@ def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Ti
     device = loaded.model.device
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
-    device_bytes = int(free * _FREE_SHARE) if budget.device_bytes is None else budget.device_bytes
+    device_bytes = int(free * FREE_SHARE) if budget.device_bytes is None else budget.device_bytes
     # A CPU has no other memory than its own.
     host_bytes = (
-        (int(available_bytes() * _FREE_SHARE) if on_gpu else 0) if budget.host_bytes is None else budget.host_bytes
+        (int(available_bytes() * FREE_SHARE) if on_gpu else 0) if budget.host_bytes is None else budget.host_bytes
     )
     block_tokens = _BLOCK_TOKENS["cuda" if on_gpu else "cpu"]
     disk = None

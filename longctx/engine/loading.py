@@ -36,6 +36,17 @@ def _as_model_error(source: ModelSource) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """What a model's config alone says."""
+
+    config: Any
+    """transformers' config of the text model."""
+    window: int
+    """Advertised context window in tokens: max_position_embeddings."""
+    shape: ModelShape
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What is known of a model before its weights are loaded."""
 
@@ -44,7 +55,7 @@ class ModelCard:
     """transformers' config of the text model."""
     tokenizer: HubTokenizer
     window: int
-    """Advertised context window in tokens: max_position_embeddings."""
+    """Advertised context window in tokens."""
     shape: ModelShape
 
 
@@ -58,8 +69,8 @@ def read_tokenizer(source: ModelSource, trust_remote_code: bool = False) -> HubT
         )
 
 
-def read_card(source: ModelSource, trust_remote_code: bool = False) -> ModelCard:
-    """Config and tokenizer of a model, without its weights; raises ModelError."""
+def read_sizes(source: ModelSource, trust_remote_code: bool = False) -> ModelSizes:
+    """Config of a model, without tokenizer and weights; raises ModelError."""
     with _as_model_error(source):
         from transformers import AutoConfig
 
@@ -69,7 +80,14 @@ def read_card(source: ModelSource, trust_remote_code: bool = False) -> ModelCard
     window = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
     if not isinstance(window, int):
         raise ModelError(f"{source.name} advertises no window: its config has no max_position_embeddings.")
-    return ModelCard(source, text_config, read_tokenizer(source, trust_remote_code), window, shape)
+    return ModelSizes(text_config, window, shape)
+
+
+def read_card(source: ModelSource, trust_remote_code: bool = False) -> ModelCard:
+    """Config and tokenizer of a model, without its weights; raises ModelError."""
+    sizes = read_sizes(source, trust_remote_code)
+    tokenizer = read_tokenizer(source, trust_remote_code)
+    return ModelCard(source, sizes.config, tokenizer, sizes.window, sizes.shape)
 
 
 def choose_dtype(asked: str, device: str) -> str:

@@ -1,8 +1,9 @@
-"""How fast this machine multiplies, for time estimates."""
+"""How fast this machine multiplies and reads memory, for time estimates."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -11,6 +12,20 @@ import torch
 _UTILISATION = 0.6
 _SIZE = 1024
 _MIN_SECONDS = 0.2
+# Larger than any cache between a processor and its memory.
+_MEMORY_BYTES = 2**28
+
+
+def _seconds_each(run: Callable[[int], object]) -> float:
+    """Seconds of one of the repeats that `run` makes, which returns when they are done."""
+    run(2)
+    times, seconds = 1, 0.0
+    while seconds < _MIN_SECONDS:
+        times *= 2
+        start = time.perf_counter()
+        run(times)
+        seconds = time.perf_counter() - start
+    return seconds / times
 
 
 def prefill_rate(dtype: str, device: str) -> float:
@@ -22,11 +37,29 @@ def prefill_rate(dtype: str, device: str) -> float:
             product = left @ right
         return float(product[0, 0])  # waits for the device
 
-    run(2)
-    times, seconds = 1, 0.0
-    while seconds < _MIN_SECONDS:
-        times *= 2
-        start = time.perf_counter()
-        run(times)
-        seconds = time.perf_counter() - start
-    return _UTILISATION * times * 2 * _SIZE**3 / seconds
+    return _UTILISATION * 2 * _SIZE**3 / _seconds_each(run)
+
+
+def memory_rate(device: str) -> float:
+    """Bytes a second that a device reads from its own memory, measured."""
+    data = torch.ones(_MEMORY_BYTES // 4, device=device)
+
+    def run(times: int) -> float:
+        for _ in range(times):
+            total = data.sum()
+        return float(total)  # waits for the device
+
+    return _MEMORY_BYTES / _seconds_each(run)
+
+
+def copy_rate(device: str) -> float:
+    """Bytes a second from pinned host memory to a GPU, measured."""
+    source = torch.ones(_MEMORY_BYTES // 4, pin_memory=True)
+    target = torch.empty_like(source, device=device)
+
+    def run(times: int) -> float:
+        for _ in range(times):
+            target.copy_(source, non_blocking=True)
+        return float(target[0])  # waits for the device
+
+    return _MEMORY_BYTES / _seconds_each(run)
