@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from longctx.check.finding import Finding
 from longctx.config import SweepConfig
 from longctx.lengths import format_length
 from longctx.records import Row
@@ -226,3 +228,25 @@ def print_summary(summary: Summary, folder: Path) -> None:
     if summary.failed:
         console.print(f"[red]! {len(summary.failed)} samples have no score; the same command tries them again.[/]")
     console.print(f"report: {escape(str(folder / 'report.html'))}")
+
+
+_STYLES = {"passes": "green", "differs": "bold red", "warns": "yellow", "skipped": "dim"}
+
+
+def print_findings(findings: Iterable[Finding]) -> int:
+    """The table of a check, printed when all is known; returns how many findings differ."""
+    console = _console()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("check", "where", "", "figure", "meaning"):
+        table.add_column(heading)
+    counts: Counter[str] = Counter()
+    with console.status("checking") as status:
+        for finding in findings:
+            status.update(f"checking: after {escape(finding.name)}, {escape(finding.where)}")
+            counts[finding.verdict] += 1
+            verdict = f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]"
+            cells = map(escape, (finding.figure, finding.meaning))
+            table.add_row(escape(finding.name), escape(finding.where), verdict, *cells)
+    console.print(table)
+    console.print(", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict]))
+    return counts["differs"]

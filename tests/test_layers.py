@@ -21,6 +21,7 @@ LAYERS = [
     {"tasks"},
     {"samples"},
     {"engine"},
+    {"check"},
     {"backends"},
     {"sweep", "generate"},
     {"report"},

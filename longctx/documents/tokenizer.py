@@ -81,7 +81,7 @@ class HubTokenizer:
         """Raises ModelError for a tokenizer that cannot tell which characters a token covers."""
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(f"{type(tokenizer).__name__} gives no character offsets; a tokenizer.json is needed.")
-        self._tokenizer = tokenizer
+        self.hub = tokenizer
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -108,8 +108,8 @@ class HubTokenizer:
         return Encoding(np.asarray(found.ids, dtype=np.int32), offsets[:, 0], offsets[:, 1])
 
     def decode(self, token_ids: list[int]) -> str:
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self.hub.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def render_chat(self, content: str) -> str:
         messages = [{"role": "user", "content": content}]
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return str(self.hub.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

@@ -124,6 +124,32 @@ class LoadedModel:
     """What the self-test found."""
 
 
+def load_own(card: ModelCard, dtype: str, device: str, trust_remote_code: bool = False) -> Any:
+    """The model on its device as transformers makes it, with its own eager attention; raises ModelError."""
+    import torch
+
+    folder = _folder(card.source)
+    with _as_model_error(card.source):
+        from transformers import AutoModelForCausalLM
+
+        weight_files(folder)  # refuses what is damaged or of another kind
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="eager",
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+        model = model.to(device).eval()
+    for kind in ("missing_keys", "mismatched_keys"):
+        if info.get(kind):
+            raise ModelError(
+                f"{folder} does not hold the whole model: {kind.replace('_', ' ')} {sorted(info[kind])[:3]}."
+            )
+    return model
+
+
 def load_model(
     card: ModelCard,
     dtype: str,
@@ -144,26 +170,8 @@ def load_model(
     from longctx.engine.rope import freeze_rope, use_float64_angles
     from longctx.engine.selftest import head_shape, self_test, stream
 
-    source = card.source
-    with _as_model_error(source):
-        from transformers import AutoModelForCausalLM
-
-        folder = Path(source.path) if os.path.isdir(source.path) else _download(source)
-        files = weight_files(folder)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
-        model = model.to(device).eval()
-    for kind in ("missing_keys", "mismatched_keys"):
-        if info.get(kind):
-            raise ModelError(
-                f"{folder} does not hold the whole model: {kind.replace('_', ' ')} {sorted(info[kind])[:3]}."
-            )
+    model = load_own(card, dtype, device, trust_remote_code)
+    folder = _folder(card.source)
     frozen = freeze_rope(model, max(num_tokens, 1))
     if rope == "float64":
         use_float64_angles(model)
@@ -172,7 +180,7 @@ def load_model(
     stream(model)
     fingerprint = {
         "name": card.source.name,
-        "weights": weights_digest(files),
+        "weights": weights_digest(weight_files(folder)),
         "config": file_digest(folder / "config.json")[:16],
         "tokenizer": card.tokenizer.fingerprint,
         "template": card.tokenizer.template_fingerprint,
@@ -186,9 +194,12 @@ def load_model(
     return LoadedModel(model, kernel, fingerprint, dataclasses.asdict(checks))
 
 
-def _download(source: ModelSource) -> Path:
-    """The folder of a hub model, from its cache or the network; only safetensors and what describes them."""
+def _folder(source: ModelSource) -> Path:
+    """The model's; of a hub model, from its cache or the network, only safetensors and what describes them."""
+    if os.path.isdir(source.path):
+        return Path(source.path)
     from huggingface_hub import snapshot_download
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
-    return Path(snapshot_download(source.path, allow_patterns=patterns))
+    with _as_model_error(source):
+        return Path(snapshot_download(source.path, allow_patterns=patterns))

@@ -20,7 +20,7 @@ from longctx.errors import ModelError
 _BY_LENGTH = ("longrope", "dynamic")
 
 
-def _rotary_modules(model: torch.nn.Module) -> Iterator[tuple[Any, str | None, str]]:
+def rotary_modules(model: torch.nn.Module) -> Iterator[tuple[Any, str | None, str]]:
     """(module, layer type or None, RoPE type) of every rotary embedding."""
     for module in model.modules():
         kinds = getattr(module, "rope_type", None)
@@ -31,7 +31,7 @@ def _rotary_modules(model: torch.nn.Module) -> Iterator[tuple[Any, str | None, s
                 yield module, layer_type, kind
 
 
-def _call(module: Any, positions: torch.Tensor, layer_type: str | None) -> Any:
+def call_rotary(module: Any, positions: torch.Tensor, layer_type: str | None) -> Any:
     x = torch.zeros(1, device=positions.device)
     return module(x, positions) if layer_type is None else module(x, positions, layer_type)
 
@@ -42,11 +42,11 @@ def freeze_rope(model: torch.nn.Module, num_tokens: int) -> list[str]:
     So a server does it that is started for a window of this length. Shorter prompts are read with the same ones.
     """
     changed = []
-    for module, layer_type, kind in list(_rotary_modules(model)):
+    for module, layer_type, kind in list(rotary_modules(model)):
         if not any(name in kind for name in _BY_LENGTH):
             continue
         device = next(model.parameters()).device
-        _call(module, torch.tensor([[num_tokens - 1]], device=device), layer_type)
+        call_rotary(module, torch.tensor([[num_tokens - 1]], device=device), layer_type)
         if layer_type is None:
             module.rope_type = "default"
         else:
@@ -87,7 +87,7 @@ def _equal(mine: Any, theirs: Any) -> bool:
     return all(a.shape == b.shape and torch.allclose(a.to(b.dtype), b, atol=1e-5, rtol=0) for a, b in pairs)
 
 
-def _wide_rotary(module: Any, layer_type: str | None) -> Callable[[torch.Tensor, torch.Tensor], Any]:
+def wide_rotary(module: Any, layer_type: str | None) -> Callable[[torch.Tensor, torch.Tensor], Any]:
     """What the rotary module gives, from angles in float64; raises ModelError for a form that is not known."""
     prefix = "" if layer_type is None else f"{layer_type}_"
     frequencies = getattr(module, f"{prefix}inv_freq").double()
@@ -98,7 +98,7 @@ def _wide_rotary(module: Any, layer_type: str | None) -> Callable[[torch.Tensor,
         return _map(form(angles), lambda part: part * scaling)
 
     few = torch.arange(8, device=frequencies.device).unsqueeze(0)
-    theirs = _call(module, few, layer_type)
+    theirs = call_rotary(module, few, layer_type)
     for form in _FORMS:
         if _equal(rotary(form, few), theirs):
             return lambda x, positions: _map(rotary(form, positions), lambda part: _cast(part, x.dtype))
@@ -113,10 +113,10 @@ def _cast(part: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def use_float64_angles(model: torch.nn.Module) -> None:
     """Compute rotary angles in float64 from now on; raises ModelError for frequencies that change with the prompt."""
     found: dict[int, tuple[Any, dict[str | None, Callable[..., Any]]]] = {}
-    for module, layer_type, kind in _rotary_modules(model):
+    for module, layer_type, kind in rotary_modules(model):
         if any(name in kind for name in _BY_LENGTH):
             raise ModelError(f"--rope float64 needs fixed frequencies, and {kind} RoPE has none yet.")
-        found.setdefault(id(module), (module, {}))[1][layer_type] = _wide_rotary(module, layer_type)
+        found.setdefault(id(module), (module, {}))[1][layer_type] = wide_rotary(module, layer_type)
     for module, forms in found.values():
         module.forward = _forward(forms)
 

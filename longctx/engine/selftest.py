@@ -29,6 +29,11 @@ class SelfTest:
     """A prompt read in chunks through blocks, against one forward with the model's own attention."""
 
 
+def tolerance(dtype: torch.dtype) -> float:
+    """The largest difference between logits that is rounding in this dtype, in standard deviations of the logits."""
+    return _TOLERANCE.get(dtype, _HALF_TOLERANCE)
+
+
 def head_shape(config: Any) -> HeadShape:
     """What the model's attention looks like to a kernel; for latent attention after its expansion."""
     config = config.get_text_config(decoder=True)
@@ -71,10 +76,10 @@ def self_test(model: Any, kernel: Kernel) -> SelfTest:
     finally:
         model.set_attn_implementation(own)
     difference = float((found.float() - wanted).abs().max() / wanted.std())
-    tolerance = _TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
-    if not difference <= tolerance:
+    allowed = tolerance(model.dtype)
+    if not difference <= allowed:
         raise ModelError(
             f"{type(model).__name__} cannot be read in chunks: its logits are off by {difference:.2g} standard "
-            f"deviations ({tolerance} are allowed in {model.dtype})."
+            f"deviations ({allowed} are allowed in {model.dtype})."
         )
     return SelfTest(num_tokens, round(difference, 9))

@@ -1,0 +1,135 @@
+"""A prompt read whole, in chunks, and streamed: the same logits around every length at which something changes?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from longctx.check.config import eager_bytes, layer_reaches, original_windows, temperature
+from longctx.check.finding import Finding
+from longctx.check.probe import attention_of
+from longctx.engine.attention import NAME as STREAMED
+from longctx.engine.engine import failure_status
+from longctx.engine.kernels import Kernel
+from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.selftest import tolerance
+from longctx.errors import ModelError
+from longctx.lengths import format_length
+
+TextIds = Callable[[int], torch.Tensor]
+"""Token ids (n,) of a text of n tokens."""
+
+_CHUNKED, _STREAMED = "own reading in chunks", "streamed reading"
+_FIXED = (8192, 32768, 131072)
+_SHORT = 200
+# Tokens after a boundary, and how many positions around it are compared.
+_PAST, _COMPARED = 4, 8
+# What a model's code may raise on a prompt that it cannot read.
+_FAILURES = (MemoryError, RuntimeError, ValueError, IndexError, ModelError)
+
+
+def boundaries(config: Any) -> dict[int, str]:
+    """Lengths in tokens at which the model may change what it does, ascending, each with the reason."""
+    found = {_SHORT: "short prompt"} | dict.fromkeys(_FIXED, "common window")
+    found |= dict.fromkeys(original_windows(config), "original window")
+    found |= {reach.size: str(reach) for reach in layer_reaches(config) if reach.size}
+    tuned = temperature(config)
+    if tuned is not None:
+        found[tuned.step] = "temperature step"
+    return dict(sorted(found.items()))
+
+
+@torch.inference_mode()
+def _read(model: Any, ids: torch.Tensor, cache: Any, chunk: int, commit: Callable[[int], None]) -> torch.Tensor:
+    """Logits (compared, vocabulary) of the last positions of `ids` (n,)."""
+    rows: list[torch.Tensor] = []
+    for step in torch.split(ids, chunk):
+        keep = min(len(step), _COMPARED)
+        output = model(input_ids=step[None], past_key_values=cache, use_cache=True, logits_to_keep=keep)
+        commit(len(step))
+        rows = [*rows, output.logits[0, -keep:].float()][-_COMPARED:]
+    return torch.cat(rows)[-_COMPARED:]
+
+
+@torch.inference_mode()
+def _whole(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model(input_ids=ids[None], use_cache=False, logits_to_keep=_COMPARED).logits
+    return logits[0, -_COMPARED:].float()
+
+
+def _streamed(model: Any, ids: torch.Tensor, kernel: Kernel, chunk: int) -> torch.Tensor:
+    with attention_of(model, STREAMED):
+        tiers = Tiers.in_memory(model.device, 2**60, max(16, len(ids) // 24), kernel)
+        cache = StreamedCache(model.config, tiers)
+        return _read(model, ids, cache, chunk, cache.commit)
+
+
+def check_boundaries(
+    model: Any, config: Any, kernel: Kernel, texts: dict[str, TextIds], longest: int, free_bytes: int
+) -> Iterator[Finding]:
+    """Two findings for every boundary and text up to `longest` tokens, as far as memory allows."""
+    for boundary, reason in boundaries(config).items():
+        num_tokens = boundary + _PAST
+        where = f"{boundary:,} tokens ({reason})"
+        needed = eager_bytes(config, num_tokens)
+        if boundary > longest:
+            yield Finding(_STREAMED, where, "skipped", "", f"over --longest {format_length(longest)}")
+        elif needed > free_bytes:
+            meaning = f"own eager attention needs {needed / 2**30:.0f} GiB, {free_bytes / 2**30:.0f} are free"
+            yield Finding(_STREAMED, where, "skipped", "", meaning)
+        else:
+            for text, make_ids in texts.items():
+                yield from _compare(model, make_ids(num_tokens).to(model.device), kernel, f"{where}, {text}")
+
+
+def _compare(model: Any, ids: torch.Tensor, kernel: Kernel, where: str) -> Iterator[Finding]:
+    """The prompt `ids` (n,) read with the model's own attention, whole and in chunks, and streamed."""
+    chunk, allowed = max(24, len(ids) // 16) | 1, tolerance(model.dtype)
+    try:
+        whole = _whole(model, ids)
+        if not bool(torch.isfinite(whole).all()):
+            yield Finding(_CHUNKED, where, "differs", "", "model: own attention gives NaN or infinite logits")
+            return
+        chunked = _attempt(lambda: _read(model, ids, DynamicCache(config=model.config), chunk, lambda _: None))
+        streamed = _attempt(lambda: _streamed(model, ids, kernel, chunk))
+    except _FAILURES as error:
+        if failure_status(error) != "oom":
+            raise
+        yield Finding(_STREAMED, where, "skipped", "", "out of memory")
+        return
+    off, failure = _difference(chunked, whole)
+    if off <= allowed:
+        yield Finding(_CHUNKED, where, "passes", f"{off:.1e} std", "as in one forward")
+    else:
+        meaning = f"model: own attention in chunks differs from whole, in transformers' or the model's code{failure}"
+        yield Finding(_CHUNKED, where, "differs", f"{off:.1e} std", meaning)
+    off, failure = _difference(streamed, whole)
+    if off <= allowed:
+        yield Finding(_STREAMED, where, "passes", f"{off:.1e} std", "as the model's own attention")
+        return
+    meaning = f"stack: own attention and streamed attention differ{failure}"
+    if isinstance(chunked, torch.Tensor) and _difference(streamed, chunked)[0] <= allowed:
+        meaning = "model: streamed is as its own attention in chunks, which differs from whole"
+    yield Finding(_STREAMED, where, "differs", f"{off:.1e} std", meaning)
+
+
+def _attempt(read: Callable[[], torch.Tensor]) -> torch.Tensor | Exception:
+    """What was read, or why it could not be; raises what tells of too little memory."""
+    try:
+        return read()
+    except _FAILURES as error:
+        if failure_status(error) == "oom":
+            raise
+        return error
+
+
+def _difference(found: torch.Tensor | Exception, wanted: torch.Tensor) -> tuple[float, str]:
+    """The largest in standard deviations of the wanted logits, and the words of a failure."""
+    if isinstance(found, Exception):
+        return math.inf, f": {type(found).__name__}: {str(found).splitlines()[0]}"
+    off = float((found - wanted).abs().max() / wanted.std())
+    return (math.inf, ": not finite") if math.isnan(off) else (off, "")
