@@ -95,6 +95,36 @@ def test_every_scaling_of_rope_has_its_formula(kind: str) -> None:
     assert verdicts == ["warns" if by_length else "passes"]
 
 
+def stretched_latent() -> tuple[Any, Any]:
+    parameters = {"rope_theta": 1e4, **SCALED["yarn"], "mscale": 1.0, "mscale_all_dim": 1.0}
+    config = tf.DeepseekV3Config(**zoo._sizes(head_dim=None, **zoo._LATENT), rope_parameters=parameters)
+    torch.manual_seed(1)
+    return tf.DeepseekV3ForCausalLM._from_config(config, attn_implementation="eager").eval(), config
+
+
+def test_latent_attention_is_sharper_under_yarn() -> None:
+    model, config = stretched_latent()
+    assert differing(findings(model, config)) == {}
+    for layer in model.model.layers:
+        layer.self_attn.scaling = 16**-0.5
+    assert "scores are scaled by 0.25, the config says 0.3648" in differing(findings(model, config))[ATTENTION]
+
+
+def test_ministrals_temperature_is_of_all_layers() -> None:
+    parameters = {"rope_theta": 1e4, **SCALED["yarn"], "llama_4_scaling_beta": 0.1}
+    config = tf.Ministral3Config(**zoo._SIZES, sliding_window=None, rope_parameters=parameters)
+    torch.manual_seed(1)
+    model = tf.Ministral3ForCausalLM._from_config(config, attn_implementation="eager").eval()
+    found = findings(model, config)
+    assert differing(found) == {}
+    assert [finding.where for finding in found if finding.name == "query temperature"] == ["around token 128"]
+    model.config.rope_parameters = {**model.config.rope_parameters, "llama_4_scaling_beta": 0.0}
+    asked = differing(
+        findings(model, tf.Ministral3Config(**zoo._SIZES, sliding_window=None, rope_parameters=parameters))
+    )
+    assert "scales queries by 1.000 at 128, the config says 1.069" in asked["query temperature"]
+
+
 Patch = pytest.MonkeyPatch
 
 
@@ -251,6 +281,15 @@ def test_boundaries_are_those_of_the_config() -> None:
     found = list(check_boundaries(model, zoo.CONFIGS["llama"](), flash(model), texts, 2**20, 2**20))
     assert {finding.verdict for finding in found} == {"skipped"}
     assert "own eager attention needs 3 GiB" in found[1].meaning
+    learned = check_boundaries(zoo.make("gpt-2"), zoo.CONFIGS["gpt-2"](), flash(model), texts, 2**20, 2**20)
+    assert "positions that the model has learned" in list(learned)[-1].meaning
+
+
+def test_what_the_models_code_raises_is_a_finding() -> None:
+    model = zoo.make("llama").float()
+    texts = {"random": lambda num_tokens: torch.full((num_tokens,), zoo.VOCABULARY)}
+    found = next(check_boundaries(model, zoo.CONFIGS["llama"](), flash(model), texts, LONGEST, 2**40))
+    assert (found.verdict, found.meaning) == ("differs", "model: own attention raises IndexError")
 
 
 TEMPLATES = {

@@ -23,7 +23,7 @@ from longctx.lengths import format_length
 TextIds = Callable[[int], torch.Tensor]
 """Token ids (n,) of a text of n tokens."""
 
-_CHUNKED, _STREAMED = "own reading in chunks", "streamed reading"
+_WHOLE, _CHUNKED, _STREAMED = "own reading", "own reading in chunks", "streamed reading"
 _FIXED = (8192, 32768, 131072)
 _SHORT = 200
 # Tokens after a boundary, and how many positions around it are compared.
@@ -61,11 +61,18 @@ def _whole(model: Any, ids: torch.Tensor) -> torch.Tensor:
     return logits[0, -_COMPARED:].float()
 
 
+@torch.inference_mode()
 def _streamed(model: Any, ids: torch.Tensor, kernel: Kernel, chunk: int) -> torch.Tensor:
+    """As a sweep reads: a document in blocks, and what is past the boundary as a question about it."""
     with attention_of(model, STREAMED):
         tiers = Tiers.in_memory(model.device, 2**60, max(16, len(ids) // 24), kernel)
         cache = StreamedCache(model.config, tiers)
-        return _read(model, ids, cache, chunk, cache.commit)
+        document, question = ids[:-_PAST], ids[-_PAST:]
+        rows = _read(model, document, cache, chunk, cache.commit)
+        asked = cache.ask()
+        asked.begin_rows(torch.ones(1, _PAST, dtype=torch.bool))
+        logits = model(input_ids=question[None], past_key_values=asked, use_cache=True, logits_to_keep=_PAST).logits
+    return torch.cat([rows, logits[0, -_PAST:].float()])[-_COMPARED:]
 
 
 def check_boundaries(
@@ -76,7 +83,9 @@ def check_boundaries(
         num_tokens = boundary + _PAST
         where = f"{boundary:,} tokens ({reason})"
         needed = eager_bytes(config, num_tokens)
-        if boundary > longest:
+        if not getattr(config, "rope_parameters", None) and num_tokens > config.max_position_embeddings:
+            yield Finding(_STREAMED, where, "skipped", "", "past the positions that the model has learned")
+        elif boundary > longest:
             yield Finding(_STREAMED, where, "skipped", "", f"over --longest {format_length(longest)}")
         elif needed > free_bytes:
             meaning = f"own eager attention needs {needed / 2**30:.0f} GiB, {free_bytes / 2**30:.0f} are free"
@@ -90,15 +99,16 @@ def _compare(model: Any, ids: torch.Tensor, kernel: Kernel, where: str) -> Itera
     """The prompt `ids` (n,) read with the model's own attention, whole and in chunks, and streamed."""
     chunk, allowed = max(24, len(ids) // 16) | 1, tolerance(model.dtype)
     try:
-        whole = _whole(model, ids)
-        if not bool(torch.isfinite(whole).all()):
-            yield Finding(_CHUNKED, where, "differs", "", "model: own attention gives NaN or infinite logits")
+        whole = _attempt(lambda: _whole(model, ids))
+        if isinstance(whole, Exception) or not bool(torch.isfinite(whole).all()):
+            reason = (
+                f"raises {type(whole).__name__}" if isinstance(whole, Exception) else "gives NaN or infinite logits"
+            )
+            yield Finding(_WHOLE, where, "differs", "", f"model: own attention {reason}")
             return
         chunked = _attempt(lambda: _read(model, ids, DynamicCache(config=model.config), chunk, lambda _: None))
         streamed = _attempt(lambda: _streamed(model, ids, kernel, chunk))
-    except _FAILURES as error:
-        if failure_status(error) != "oom":
-            raise
+    except _FAILURES:
         yield Finding(_STREAMED, where, "skipped", "", "out of memory")
         return
     off, failure = _difference(chunked, whole)

@@ -89,7 +89,18 @@ def score_scale(config: Any) -> float | None:
     if scalar:
         return 1 / math.sqrt(scalar)
     multiplier = getattr(config, "attention_multiplier", None)
-    return None if multiplier is None else float(multiplier)
+    if multiplier is not None:
+        return float(multiplier)
+    return _latent_scale(config) if getattr(config, "kv_lora_rank", None) else None
+
+
+def _latent_scale(config: Any) -> float:
+    """Of multi-head latent attention, which YaRN sharpens as it stretches."""
+    parameters = config.rope_parameters
+    weight = parameters.get("mscale_all_dim") or 0.0
+    stretched = parameters.get("rope_type", "default") != "default" and weight
+    sharper = 0.1 * weight * math.log(parameters["factor"]) + 1.0 if stretched else 1.0
+    return sharper**2 / math.sqrt(config.qk_nope_head_dim + config.qk_rope_head_dim)
 
 
 def eager_bytes(config: Any, num_tokens: int) -> int:

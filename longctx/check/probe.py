@@ -74,17 +74,20 @@ def probe(model: Any, ids: torch.Tensor, rows: Sequence[int], visit: Callable[[L
         mask: LazyMask | None,
         **arguments: Any,
     ) -> tuple[torch.Tensor, None]:
-        picked = torch.tensor(list(rows), device=query.device)
-        some, tokens = query[:, :, picked], torch.arange(key.shape[2], device=query.device)
+        tokens = torch.arange(key.shape[2], device=query.device)
+        left_out = len(tokens) - query.shape[2]  # some layers compute only the last queries
+        picked = torch.tensor([row for row in rows if row >= left_out], dtype=torch.long, device=query.device)
+        some = query[:, :, picked - left_out]
         causal = tokens[None] <= picked[:, None]
         seen = causal if mask is None else mask.visible(picked[None], tokens[None])[0, 0]
-        own = _own_attention(module)
-        out = None
-        if own is not None:
+        own, out = _own_attention(module), None
+        if own is not None and len(picked):
             dense = torch.zeros(seen.shape, dtype=query.dtype, device=query.device)
             dense = dense.masked_fill(~seen, torch.finfo(query.dtype).min)[None, None].expand(len(query), -1, -1, -1)
             out = own(module, some, key, value, dense, **arguments)[0]
-        visit(LayerCall(module, picked, some, key, value, seen, arguments, out))
+        if len(picked):
+            visit(LayerCall(module, picked, some, key, value, seen, arguments, out))
+        value = value[:, :, left_out:]
         return value.repeat_interleave(query.shape[1] // value.shape[1], 1).transpose(1, 2).contiguous(), None
 
     AttentionInterface.register(NAME, attention)

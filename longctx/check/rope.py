@@ -86,4 +86,4 @@ def _far(module: Any, layer_type: str | None, where: str, window: int) -> Iterat
         if off > _ANGLE_WARNING:
             yield Finding(name, at, "warns", figure, "float32 angles are too coarse here: sweep with --rope float64")
         else:
-            yield Finding(name, at, "passes", figure, "float32 angles are as good as float64")
+            yield Finding(name, at, "passes", figure, "float32 angles are good enough here")
