@@ -54,6 +54,16 @@ def test_sound_models_pass(name: str) -> None:
     assert names >= {"finite logits", ATTENTION, SIGHT, CHUNKED, STREAMED}
 
 
+@pytest.mark.parametrize("name", ["llama 4", "gpt-oss", "gemma 2", "qwen 3"])
+def test_sound_models_pass_in_bfloat16(name: str) -> None:
+    model = zoo.make(name).float()
+    for weight in model.parameters():  # not the frequencies, which transformers leaves in float32
+        weight.data = weight.data.bfloat16()
+    assert differing(list(check_code(model, zoo.CONFIGS[name](), 1024, LONGEST, 2**40))) == {}
+    found = differing(list(check_code(model.bfloat16(), zoo.CONFIGS[name](), 1024, LONGEST, 2**40)))
+    assert found == {"RoPE frequencies": "model code: not the config's base and scaling"}
+
+
 SCALED: dict[str, dict[str, Any]] = {
     "linear": {"rope_type": "linear", "factor": 4.0},
     "llama3": {

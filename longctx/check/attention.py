@@ -16,8 +16,7 @@ from longctx.lengths import format_length
 
 _NAME = "attention as the config says"
 # Of the standard deviation of the outputs. Real faults are of order 0.1 and more.
-_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3}
-_HALF_TOLERANCE = 0.05
+_TOLERANCE = 1e-3
 _SHORT = 64
 
 
@@ -106,10 +105,10 @@ def check_attention(model: Any, config: Any, longest: int) -> Iterator[Finding]:
                 found[call.layer] = _measure(call, config, reach)
 
         probe(model, torch.randint(vocabulary, (1, rows[-1] + 1), generator=generator), rows, visit)
-        yield _finding(where, found, _TOLERANCE.get(model.dtype, _HALF_TOLERANCE))
+        yield _finding(where, found)
 
 
-def _finding(where: str, found: dict[int, tuple[float, str]], allowed: float) -> Finding:
+def _finding(where: str, found: dict[int, tuple[float, str]]) -> Finding:
     if not found:
         return Finding(
             _NAME, where, "skipped", "", "these layers do not call attention through transformers' interface"
@@ -117,7 +116,7 @@ def _finding(where: str, found: dict[int, tuple[float, str]], allowed: float) ->
     worst = max(found, key=lambda layer: (bool(found[layer][1]), found[layer][0]))
     difference, fault = found[worst]
     figure = f"{difference:.1e} std"
-    if not fault and difference <= allowed:
+    if not fault and difference <= _TOLERANCE:
         return Finding(_NAME, where, "passes", figure, "mask, scale, softcap and sinks are the config's")
     fault = fault or "model code: own eager attention differs from plain attention with the config's mask and scale"
     return Finding(_NAME, f"{where} (layer {worst})", "differs", figure, fault)

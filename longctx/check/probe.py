@@ -82,9 +82,10 @@ def probe(model: Any, ids: torch.Tensor, rows: Sequence[int], visit: Callable[[L
         seen = causal if mask is None else mask.visible(picked[None], tokens[None])[0, 0]
         own, out = _own_attention(module), None
         if own is not None and len(picked):
-            dense = torch.zeros(seen.shape, dtype=query.dtype, device=query.device)
-            dense = dense.masked_fill(~seen, torch.finfo(query.dtype).min)[None, None].expand(len(query), -1, -1, -1)
-            out = own(module, some, key, value, dense, **arguments)[0]
+            wide = torch.promote_types(query.dtype, torch.float32)  # its code is looked at, not its rounding
+            dense = torch.zeros(seen.shape, dtype=wide, device=query.device)
+            dense = dense.masked_fill(~seen, torch.finfo(wide).min)[None, None].expand(len(query), -1, -1, -1)
+            out = own(module, some.to(wide), key.to(wide), value.to(wide), dense, **arguments)[0]
         if len(picked):
             visit(LayerCall(module, picked, some, key, value, seen, arguments, out))
         value = value[:, :, left_out:]
