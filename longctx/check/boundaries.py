@@ -13,9 +13,9 @@ from longctx.check.config import eager_bytes, layer_reaches, original_windows, t
 from longctx.check.finding import Finding
 from longctx.check.probe import attention_of
 from longctx.engine.attention import NAME as STREAMED
-from longctx.engine.engine import failure_status
 from longctx.engine.kernels import Kernel
 from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.reader import FAILURES, failure_status
 from longctx.engine.selftest import tolerance
 from longctx.errors import ModelError
 from longctx.lengths import format_length
@@ -28,8 +28,7 @@ _FIXED = (8192, 32768, 131072)
 _SHORT = 200
 # Tokens after a boundary, and how many positions around it are compared.
 _PAST, _COMPARED = 4, 8
-# What a model's code may raise on a prompt that it cannot read.
-_FAILURES = (MemoryError, RuntimeError, ValueError, IndexError, ModelError)
+_FAILURES = (*FAILURES, ModelError)
 
 
 def boundaries(config: Any) -> dict[int, str]:
@@ -79,7 +78,8 @@ def check_boundaries(
     model: Any, config: Any, kernel: Kernel, texts: dict[str, TextIds], longest: int, free_bytes: int
 ) -> Iterator[Finding]:
     """Two findings for every boundary and text up to `longest` tokens, as far as memory allows."""
-    for boundary, reason in boundaries(config).items():
+    at = {min(longest, config.max_position_embeddings) - _PAST: "the longest asked for"} | boundaries(config)
+    for boundary, reason in sorted(at.items()):
         num_tokens = boundary + _PAST
         where = f"{boundary:,} tokens ({reason})"
         needed = eager_bytes(config, num_tokens)

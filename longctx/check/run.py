@@ -38,7 +38,7 @@ def free_bytes(device: str) -> int:
 
 def _dtype(asked: str, card: ModelCard, device: str) -> str:
     """float32 for auto where the weights fit twice, else the dtype that a sweep would take."""
-    fits = 2 * 4 * card.shape.num_matrix_parameters < _SHARE * free_bytes(device)
+    fits = 2 * 4 * card.shape.parameters.num_all < _SHARE * free_bytes(device)
     return "float32" if asked == "auto" and fits else choose_dtype(asked, device)
 
 
