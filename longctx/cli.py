@@ -195,10 +195,9 @@ def _answer(
     from longctx.sweep.shard import launched_device
     from longctx.terminal import SweepProgress
 
-    # A folder of their own for the files of every run and part.
-    disk = None if budget.disk is None else budget.disk / path.name / shard.rows_name.removesuffix(".jsonl")
     here = dataclasses.replace(config, device=launched_device(config.device))
-    backend = HuggingFaceBackend(card, here, dataclasses.replace(budget, disk=disk))
+    owner = str(path.resolve() / shard.rows_name)
+    backend = HuggingFaceBackend(card, here, dataclasses.replace(budget, owner=owner))
     start = {
         "started": environment.utc_now(),
         "code": environment.code_version(),

@@ -94,6 +94,8 @@ class KvBudget:
     """In host memory, beside a GPU; None for what is free there."""
     disk: Path | None = None
     """A folder on a fast disk: the lowest tier, and what a killed run goes on from."""
+    owner: str = ""
+    """Of the files there: no other run or part of one finds them."""
 
 
 def parse_depths(text: str) -> tuple[float, ...]:

@@ -263,7 +263,7 @@ def test_a_config_file_gives_the_same_sweep_as_flags(model_folder: Path, tmp_pat
 def start_sweep(model_folder: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "longctx", "sweep", "--model", str(model_folder), "--out", str(out), *GRID]
     return subprocess.Popen(
-        [*command, "--trials", "12"],
+        [*command, "--trials", "12", "--kv-device", "0GiB", "--kv-disk", str(out / "kv"), "--chunk", "64"],
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -298,6 +298,7 @@ def test_a_killed_sweep_loses_nothing_that_was_finished(
     assert {name: rows[name] for name in kept} == kept
     lines = (tmp_path / "rows.jsonl").read_bytes().count(b"\n")
     assert lines == 72  # nothing was run twice
+    assert not list((tmp_path / "kv").rglob("*"))
 
 
 def test_prompts_that_changed_under_a_config_are_refused(model_folder: Path, tmp_path: Path) -> None:
@@ -314,3 +315,33 @@ def test_rows_are_flat_json_with_all_their_fields(model_folder: Path, tmp_path: 
     lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     fields = {field.name for field in dataclasses.fields(Row)}
     assert all(line.keys() == fields for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kv-device", "lots"], "'lots' is not an amount of memory"),
+        (["--chunk", "many"], "chunk is 'many'"),
+        (["--attention", "fa9"], "fa9"),
+        (["--attention", "fa3"], "does not run on cpu"),
+        (["--rope", "float16"], "float16"),
+        (["--shard", "3/2"], "is not a shard"),
+        (["--kv-disk", "/proc/nowhere"], "--kv-disk: cannot keep keys and values"),
+    ],
+)
+def test_what_the_engine_cannot_do_is_refused(
+    model_folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = sweep(model_folder, tmp_path / "run", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+
+
+def test_what_fits_in_no_tier_is_a_row_and_the_rest_goes_on(model_folder: Path, tmp_path: Path) -> None:
+    """A block of 4,096 tokens takes half a megabyte in each of two layers."""
+    grid = ["--lengths", "300,9000", "--depths", "1", "--trials", "1", "--beyond-window"]
+    result = sweep(model_folder, tmp_path / "run", *grid, "--kv-device", "2.5MB")
+    assert result.exit_code == 0, result.output
+    found = {row.length: row.status for row in read_rows(tmp_path / "run")}
+    assert found == {300: "ok", 9000: "no_space"}
+    assert "no_space" in (tmp_path / "run" / "report.md").read_text()

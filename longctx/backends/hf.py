@@ -14,10 +14,11 @@ from longctx.engine.disk import DiskStore
 from longctx.engine.engine import Engine
 from longctx.engine.kv import Tiers
 from longctx.engine.loading import LoadedModel, ModelCard, load_model
-from longctx.engine.memory import Memory
+from longctx.engine.memory import Memory, NoSpaceError
 from longctx.engine.placement import FREE_SHARE
 from longctx.engine.staging import Stager
 from longctx.environment import available_bytes, num_cores, packages
+from longctx.errors import ConfigError
 from longctx.records import Answer, Prompt, TokenIds
 
 # Caches that a worker may hold at a time: of the prompt, and of the branch points above it.
@@ -30,7 +31,7 @@ class HuggingFaceBackend:
     """A context manager: it deletes what it has on disk, unless a run was stopped that can go on from there."""
 
     def __init__(self, card: ModelCard, config: SweepConfig, budget: KvBudget | None = None) -> None:
-        """Load the weights of `card` as the resolved `config` says; raises ModelError, or NoSpaceError for the disk."""
+        """Load the weights of `card` as the resolved `config` says; raises ModelError, or ConfigError for the disk."""
         loaded = load_model(
             card,
             config.dtype,
@@ -67,7 +68,7 @@ class HuggingFaceBackend:
 
 
 def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Tiers:
-    """Tiers within `budget`, or within what this machine has free."""
+    """Tiers within `budget`, or within what is free here; raises ConfigError for a disk that cannot be used."""
     device = loaded.model.device
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
@@ -83,9 +84,12 @@ def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Ti
             "model": dict(loaded.fingerprint),
             "packages": packages(),
             "chunk": config.chunk,
-            "seed": config.seed,
+            "owner": budget.owner,
         }
-        disk = DiskStore(budget.disk, json.dumps({**identity, "block": block_tokens}, sort_keys=True))
+        try:
+            disk = DiskStore(budget.disk, json.dumps({**identity, "block": block_tokens}, sort_keys=True))
+        except NoSpaceError as error:
+            raise ConfigError(f"--kv-disk: {error}.") from error
     return Tiers(Memory(device, device_bytes, host_bytes), Stager(device), block_tokens, loaded.kernel, disk)
 
 
