@@ -24,7 +24,7 @@ from longctx.engine.disk import DiskStore
 from longctx.engine.kernels import choose_kernel
 from longctx.engine.kv import StreamedCache, Tiers
 from longctx.engine.memory import Memory
-from longctx.engine.selftest import head_shape, stream
+from longctx.engine.selftest import head_shapes, stream
 from longctx.engine.staging import Stager
 from longctx.files import write_atomically
 from longctx.lengths import format_length, parse_lengths
@@ -49,7 +49,7 @@ def make_model(num_layers: int, heads: int = 9, kv_heads: int = 3, hidden: int =
 
 
 def tiers(model: Any, device_bytes: int = 2**40, disk: DiskStore | None = None) -> Tiers:
-    kernel = choose_kernel("auto", head_shape(model.config), model.dtype, "cpu")
+    kernel = choose_kernel("auto", head_shapes(model.config), model.dtype, "cpu")
     return Tiers(Memory(_CPU, device_bytes), Stager(_CPU), _BLOCK, kernel, disk)
 
 

@@ -22,7 +22,7 @@ from longctx.engine.engine import Engine
 from longctx.engine.kernels import Kernel, choose_kernel
 from longctx.engine.kv import StreamedCache, Tiers
 from longctx.engine.memory import Memory
-from longctx.engine.selftest import head_shape, stream
+from longctx.engine.selftest import head_shapes, stream
 from longctx.engine.staging import Stager
 from longctx.files import write_atomically
 from longctx.lengths import format_length, parse_length, parse_lengths
@@ -54,7 +54,7 @@ class Bench:
         self.device = torch.device(device)
         self.model = make_model(self.device, num_layers, hidden)
         self.shape = ModelShape.from_config(self.model.config)
-        self.kernel: Kernel = choose_kernel("auto", head_shape(self.model.config), torch.bfloat16, device)
+        self.kernel: Kernel = choose_kernel("auto", head_shapes(self.model.config), torch.bfloat16, device)
         self.chunk, self.block = chunk, block
 
     def wait(self) -> None:
@@ -82,7 +82,7 @@ class Bench:
 
     def bare_kernel(self) -> float:
         """TFLOP/s of the kernel alone: a chunk of queries over a block of keys."""
-        heads = head_shape(self.model.config)
+        heads = head_shapes(self.model.config)[0]
 
         def random(num_heads: int, num_tokens: int) -> torch.Tensor:
             return torch.randn(1, num_heads, num_tokens, _HEAD_DIM, device=self.device, dtype=torch.bfloat16)

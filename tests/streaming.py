@@ -12,7 +12,7 @@ from longctx.engine.disk import DiskStore
 from longctx.engine.kernels import Kernel, choose_kernel
 from longctx.engine.kv import StreamedCache, Tiers
 from longctx.engine.memory import Memory
-from longctx.engine.selftest import head_shape, stream
+from longctx.engine.selftest import head_shapes, stream
 from longctx.engine.staging import Stager
 
 BLOCK = 16
@@ -21,7 +21,7 @@ MUCH = 2**40
 
 def flash(model: Any) -> Kernel:
     """torch's kernel for CPUs, tested for this model's heads."""
-    return choose_kernel("flash", head_shape(model.config), model.dtype, "cpu")
+    return choose_kernel("flash", head_shapes(model.config), model.dtype, "cpu")
 
 
 def make_tiers(kernel: Kernel, device: int = MUCH, host: int = 0, disk: Path | None = None) -> Tiers:

@@ -152,34 +152,11 @@ def test_a_step_reads_no_more_experts_than_there_are() -> None:
     assert [parameters.num_read(n) for n in (1, 2, 8, 100)] == [425, 550, 1300, 1300]
 
 
-GEMMA_4: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "global_head_dim": 32,
-    "sliding_window": 50,
-    "vocab_size": zoo.VOCABULARY,
-    "vocab_size_per_layer_input": zoo.VOCABULARY,
-}
-EXPERTS = {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32}
-CONFIGS = zoo.CONFIGS | {
-    "gemma 4, wide global layers": lambda: tf.Gemma4TextConfig(
-        **GEMMA_4, num_global_key_value_heads=1, attention_k_eq_v=True
-    ),
-    "gemma 4, shared keys and experts": lambda: tf.Gemma4TextConfig(
-        **GEMMA_4, **EXPERTS, num_kv_shared_layers=2, layer_types=["sliding_attention", "full_attention"] * 3
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", zoo.CONFIGS)
 @torch.inference_mode()
 def test_costs_are_those_of_the_model(name: str) -> None:
     """Against what transformers' own cache holds, and what torch counts in a forward of one token."""
-    config = CONFIGS[name]()
+    config = zoo.CONFIGS[name]()
     config._experts_implementation = "eager"  # which computes the chosen experts alone
     model = tf.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     found = ModelShape.from_config(config)

@@ -21,7 +21,7 @@ from longctx.engine.completion import Finisher
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
 from longctx.engine.kernels import choose_kernel
-from longctx.engine.selftest import head_shape
+from longctx.engine.selftest import head_shapes
 from longctx.engine.tree import build_tree, tree_work
 from longctx.records import Answer, Design, Prompt, Sample, TokenIds
 
@@ -157,7 +157,7 @@ def test_in_bfloat16_a_reused_prefix_is_bit_identical(samples: list[Sample], ker
     """The log-probability of the target comes from all of the prompt's logits; one other bit would change it."""
     model = tiny_llama(700).bfloat16()
     model.set_attn_implementation(OURS)
-    engine = make_engine(model, tiers=make_tiers(choose_kernel(kernel, head_shape(model.config), model.dtype, "cpu")))
+    engine = make_engine(model, tiers=make_tiers(choose_kernel(kernel, head_shapes(model.config), model.dtype, "cpu")))
     prompts = [sample.prompt for sample in samples if sample.cell.depth in (0.5, 1.0)]
     # One question at a branch: the rows of a batch are another matter than the prefix before them.
     branches = {p.prefix_ids().tobytes(): p for p in prompts}

@@ -70,7 +70,7 @@ SHAPES = [
 def test_kernels_agree_with_the_reference_in_float64(name: str, shape: HeadShape) -> None:
     """Odd and whole lengths; choosing a kernel by name runs the comparison and raises for one that is wrong."""
     try:
-        kernel = choose_kernel(name, shape, torch.bfloat16, "cuda")
+        kernel = choose_kernel(name, [shape], torch.bfloat16, "cuda")
     except ModelError as error:
         if "not installed" in str(error):
             pytest.skip(str(error))

@@ -40,7 +40,7 @@ def random_states(seed: int, queries: int, keys: int, shape: HeadShape = SHAPE) 
 
 @functools.cache
 def flash(shape: HeadShape = SHAPE, dtype: torch.dtype = torch.float64) -> Kernel:
-    return choose_kernel("flash", shape, dtype, "cpu")
+    return choose_kernel("flash", [shape], dtype, "cpu")
 
 
 @given(st.integers(0, 99), st.integers(1, 600), st.integers(1, 90), st.sampled_from(["all", "causal", "mask"]))
@@ -124,21 +124,21 @@ def test_the_kernel_test_passes_what_is_right_and_names_what_is_wrong(dtype: tor
 
 
 def test_a_kernel_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_kernel("auto", SHAPE, torch.float32, "cpu").name == "flash"
-    assert choose_kernel("reference", SHAPE, torch.float32, "cpu").name == "reference"
+    assert choose_kernel("auto", [SHAPE], torch.float32, "cpu").name == "flash"
+    assert choose_kernel("reference", [SHAPE], torch.float32, "cpu").name == "reference"
     with pytest.raises(ModelError, match=r"'fa3' does not run on cpu. Legal here: auto, flash, reference"):
-        choose_kernel("fa3", SHAPE, torch.float32, "cpu")
+        choose_kernel("fa3", [SHAPE], torch.float32, "cpu")
     monkeypatch.setattr("longctx.engine.kernels._ORDER", {"cpu": ("fa4", "fa2", "flash")})
-    assert choose_kernel("auto", SHAPE, torch.float32, "cpu").name == "flash"
+    assert choose_kernel("auto", [SHAPE], torch.float32, "cpu").name == "flash"
     with pytest.raises(ModelError, match="'fa4' is not installed: pip install flash-attn-4"):
-        choose_kernel("fa4", SHAPE, torch.float32, "cpu")
+        choose_kernel("fa4", [SHAPE], torch.float32, "cpu")
 
 
 def test_a_wrong_kernel_is_passed_over_and_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longctx.engine.kernels._flash_cpu", lambda q, k, v, *_: (q * 0, q[..., 0]))
-    assert choose_kernel("auto", SHAPE, torch.float32, "cpu").name == "reference"
+    assert choose_kernel("auto", [SHAPE], torch.float32, "cpu").name == "reference"
     with pytest.raises(ModelError, match="fails its test on this machine: out is off by"):
-        choose_kernel("flash", SHAPE, torch.float32, "cpu")
+        choose_kernel("flash", [SHAPE], torch.float32, "cpu")
 
 
 def test_a_query_that_sees_nothing_gives_zeros_and_no_weight() -> None:

@@ -93,6 +93,21 @@ _GEMMA_3N: dict[str, Any] = {
     "altup_num_inputs": 2,
 }
 
+_GEMMA_4: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "global_head_dim": 32,
+    "sliding_window": 50,
+    "initializer_range": 0.3,
+    "vocab_size": VOCABULARY,
+    "vocab_size_per_layer_input": VOCABULARY,
+}
+_GEMMA_4_EXPERTS = {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32}
+
 CONFIGS: dict[str, Callable[[], Any]] = {
     "llama": lambda: tf.LlamaConfig(**_sizes()),
     "llama 4": _llama4,
@@ -108,6 +123,15 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "gemma 2": lambda: tf.Gemma2Config(**_sizes(), sliding_window=50, attn_logit_softcapping=5.0),
     "gemma 3": lambda: tf.Gemma3TextConfig(**_sizes(), sliding_window=50, layer_types=_LOCAL),
     "gemma 3n": lambda: tf.Gemma3nTextConfig(**_sizes(**_GEMMA_3N)),
+    "gemma 4, wide global layers": lambda: tf.Gemma4TextConfig(
+        **_GEMMA_4, num_global_key_value_heads=1, attention_k_eq_v=True
+    ),
+    "gemma 4, shared keys and experts": lambda: tf.Gemma4TextConfig(
+        **_GEMMA_4,
+        **_GEMMA_4_EXPERTS,
+        num_kv_shared_layers=2,
+        layer_types=["sliding_attention", "full_attention"] * 3,
+    ),
     "deepseek v2": lambda: tf.DeepseekV2Config(**_sizes(head_dim=None, **_LATENT)),
     "deepseek v3": lambda: tf.DeepseekV3Config(**_sizes(head_dim=None, **_LATENT)),
     "phi 3": lambda: tf.Phi3Config(**_sizes(head_dim=None)),

@@ -21,7 +21,7 @@ from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.kernels import choose_kernel
 from longctx.engine.loading import ModelCard, choose_device, choose_dtype, load_own
 from longctx.engine.rope import freeze_rope
-from longctx.engine.selftest import head_shape, stream
+from longctx.engine.selftest import head_shapes, stream
 from longctx.environment import available_bytes
 from longctx.haystack.narrator import narrate
 
@@ -80,7 +80,7 @@ def check_model(card: ModelCard, dtype: str, device: str, longest: int) -> Itera
     stream(model)  # refuses what has no interface for attention
     model.set_attn_implementation("eager")
     yield from check_code(model, card.config, card.window, longest, int(_SHARE * free_bytes(device)))
-    kernel = choose_kernel("auto", head_shape(model.config), model.dtype, device)
+    kernel = choose_kernel("auto", head_shapes(model.config), model.dtype, device)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     texts = {"random": random_text(vocabulary), "text": narrated_text(card.tokenizer)}
     yield from check_boundaries(model, card.config, kernel, texts, longest, int(_SHARE * free_bytes(device)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -193,10 +193,11 @@ def kernel_error(kernel: Kernel, shape: HeadShape, dtype: torch.dtype, device: s
     return None
 
 
-def choose_kernel(asked: str, shape: HeadShape, dtype: torch.dtype, device: str) -> Kernel:
+def choose_kernel(asked: str, shapes: Sequence[HeadShape], dtype: torch.dtype, device: str) -> Kernel:
     """The kernel to use on a device ("cpu" or "cuda"); `auto` takes the first that is there and passes its test.
 
-    Raises ModelError for a kernel that was asked for and is not there, or is wrong here.
+    The test is for every one of `shapes`. Raises ModelError for a kernel that was asked for and is not there, or is
+    wrong here.
     """
     kind = torch.device(device).type
     names = _ORDER.get(kind, ("reference",))
@@ -209,9 +210,9 @@ def choose_kernel(asked: str, shape: HeadShape, dtype: torch.dtype, device: str)
             if asked != "auto":
                 raise ModelError(f"Attention {name!r} is not installed: pip install {_INSTALL[name]}.") from error
             continue
-        reason = kernel_error(kernel, shape, dtype, device)
-        if reason is None:
+        reasons = [reason for shape in shapes if (reason := kernel_error(kernel, shape, dtype, device))]
+        if not reasons:
             return kernel
         if asked != "auto":
-            raise ModelError(f"Attention {name!r} fails its test on this machine: {reason}.")
+            raise ModelError(f"Attention {name!r} fails its test on this machine: {reasons[0]}.")
     raise ModelError(f"No attention kernel gives right results on {device} in {dtype}.")

@@ -168,14 +168,14 @@ def load_model(
 
     from longctx.engine.kernels import choose_kernel
     from longctx.engine.rope import freeze_rope, use_float64_angles
-    from longctx.engine.selftest import head_shape, self_test, stream
+    from longctx.engine.selftest import head_shapes, self_test, stream
 
     model = load_own(card, dtype, device, trust_remote_code)
     folder = _folder(card.source)
     frozen = freeze_rope(model, max(num_tokens, 1))
     if rope == "float64":
         use_float64_angles(model)
-    kernel = choose_kernel(attention, head_shape(model.config), model.dtype, device)
+    kernel = choose_kernel(attention, head_shapes(model.config), model.dtype, device)
     checks = self_test(model, kernel)
     stream(model)
     fingerprint = {

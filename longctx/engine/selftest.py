@@ -34,9 +34,14 @@ def tolerance(dtype: torch.dtype) -> float:
     return _TOLERANCE.get(dtype, _HALF_TOLERANCE)
 
 
-def head_shape(config: Any) -> HeadShape:
-    """What the model's attention looks like to a kernel; for latent attention after its expansion."""
+def head_shapes(config: Any) -> tuple[HeadShape, ...]:
+    """What the attention of a model's layers looks like to a kernel, each kind once."""
     config = config.get_text_config(decoder=True)
+    return tuple(dict.fromkeys(_head_shape(config.per_layer_config[i]) for i in range(config.num_hidden_layers)))
+
+
+def _head_shape(config: Any) -> HeadShape:
+    """Of one layer; of latent attention after its expansion."""
     heads = int(config.num_attention_heads)
     if getattr(config, "kv_lora_rank", None):
         return HeadShape(heads, heads, config.qk_nope_head_dim + config.qk_rope_head_dim, config.v_head_dim)
