@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from transformers import (
 )
 
 from longctx.engine.kv import StreamedCache
+from longctx.engine.loading import load_model, read_card
 from longctx.engine.selftest import self_test, stream
+from longctx.engine.sources import find_source, prepare
 from longctx.engine.staging import Stager
 from longctx.errors import ModelError
+from longctx.haystack.narrator import narrate
 
 STEPS = 20
 
@@ -251,3 +255,20 @@ def test_the_self_test_passes_a_sound_model_and_stops_a_broken_one(monkeypatch: 
     monkeypatch.setattr(StreamedCache, "get_seq_length", lambda self, layer_idx=0: max(0, self.length - 1))
     with pytest.raises(ModelError, match=r"off by .* standard deviations"):
         self_test(model, flash(model))
+
+
+def test_the_embedded_model_decodes_as_with_its_own_attention() -> None:
+    """Real weights and real text: the same 20 greedy tokens, logits to rounding."""
+    card = read_card(prepare(find_source("smollm2-135m-instruct")))
+    text = card.tokenizer.encode(" ".join(itertools.islice(narrate(0), 20))).token_ids
+    ids = torch.from_numpy(text[:250].astype("int64"))
+    model = load_model(card, "float32", "cpu").model
+    cache = StreamedCache(model.config, make_tiers(flash(model)))
+    found = greedy(model, read(model, ids, cache, 64), cache, STEPS)
+    tokens = torch.tensor([int(step.argmax()) for step in found])
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        whole = model(input_ids=torch.cat([ids, tokens[:-1]])[None], use_cache=False, logits_to_keep=STEPS + 1)
+    wanted = whole.logits[0]
+    assert torch.equal(wanted.argmax(-1), tokens)
+    assert (torch.stack(found) - wanted).abs().max() < 1e-3 * wanted.std()

@@ -20,12 +20,13 @@ _MATCHES = (4, 3, 2)
 def look_up(prompt_ids: TokenIds, tokens: Sequence[int], max_tokens: int) -> list[int]:
     """At most `max_tokens` tokens that may follow the prompt and the answer's first `tokens`; may be none."""
     ids = np.concatenate([prompt_ids, np.array(tokens, dtype=np.int32)])
-    for size in _MATCHES:
-        if len(ids) <= size:
-            continue
-        windows = np.lib.stride_tricks.sliding_window_view(ids[:-1], size)
-        found = np.flatnonzero((windows == ids[-size:]).all(axis=1))
+    # Where the last token was said before; longer matches are looked for among these alone.
+    ends = np.flatnonzero(ids[:-1] == ids[-1:])
+    for size in (size for size in _MATCHES if size < len(ids)):
+        found = ends[ends >= size - 1]
+        for back in range(1, size):
+            found = found[ids[found - back] == ids[-1 - back]]
         if len(found):
-            after = int(found[-1]) + size
+            after = int(found[-1]) + 1
             return [int(token) for token in ids[after : after + max_tokens]]
     return []
