@@ -29,7 +29,8 @@ def rope_parameters(config: Any, layer_type: str | None) -> Mapping[str, Any]:
 def frequencies(config: Any, layer_type: str | None, num_tokens: int) -> Frequencies | None:
     """For a prompt of `num_tokens` tokens; None for a kind of RoPE that has no formula here."""
     given = rope_parameters(config, layer_type)
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    of_layer = config.per_layer_config[0 if layer_type is None else config.layer_types.index(layer_type)]
+    head_dim = getattr(of_layer, "head_dim", None) or config.hidden_size // config.num_attention_heads
     dim = int(head_dim * given.get("partial_rotary_factor", 1.0))
     exponents = torch.arange(0, dim, 2, dtype=torch.float64) / dim
     plain, factor = float(given["rope_theta"]) ** -exponents, float(given.get("factor") or 1.0)
