@@ -13,7 +13,17 @@ from typing import Any
 
 import longctx
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "gguf", "flash-attn")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "gguf",
+    "flash-attn",
+    "flash-attn-3",
+    "flash-attn-4",
+)
 
 
 def utc_now() -> str:

@@ -6,18 +6,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from longctx.config import KvBudget, SweepConfig
 from longctx.engine.cost import ITEM_BYTES
 from longctx.engine.disk import DiskStore
 from longctx.engine.engine import Engine
 from longctx.engine.kv import Tiers
 from longctx.engine.loading import LoadedModel, ModelCard, load_model
+from longctx.engine.machine import default_budgets
 from longctx.engine.memory import Memory, NoSpaceError
-from longctx.engine.placement import FREE_SHARE
 from longctx.engine.staging import Stager
-from longctx.environment import available_bytes, num_cores, packages
+from longctx.environment import num_cores, packages
 from longctx.errors import ConfigError
 from longctx.records import Answer, Prompt, TokenIds
 
@@ -70,14 +68,10 @@ class HuggingFaceBackend:
 def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Tiers:
     """Tiers within `budget`, or within what is free here; raises ConfigError for a disk that cannot be used."""
     device = loaded.model.device
-    on_gpu = device.type == "cuda"
-    free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
-    device_bytes = int(free * FREE_SHARE) if budget.device_bytes is None else budget.device_bytes
-    # A CPU has no other memory than its own.
-    host_bytes = (
-        (int(available_bytes() * FREE_SHARE) if on_gpu else 0) if budget.host_bytes is None else budget.host_bytes
-    )
-    block_tokens = _BLOCK_TOKENS["cuda" if on_gpu else "cpu"]
+    free_on_device, free_in_host = default_budgets(str(device))
+    device_bytes = free_on_device if budget.device_bytes is None else budget.device_bytes
+    host_bytes = free_in_host if budget.host_bytes is None else budget.host_bytes
+    block_tokens = _BLOCK_TOKENS[device.type]
     disk = None
     if budget.disk is not None:
         identity = {

@@ -20,20 +20,13 @@ from longctx.check.window import check_window
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.kernels import choose_kernel
 from longctx.engine.loading import ModelCard, choose_device, choose_dtype, load_own
+from longctx.engine.machine import free_bytes
 from longctx.engine.rope import freeze_rope
 from longctx.engine.selftest import head_shapes, stream
-from longctx.environment import available_bytes
 from longctx.haystack.narrator import narrate
 
 # Of the memory that is free: weights or scores may take so much.
 _SHARE = 0.8
-
-
-def free_bytes(device: str) -> int:
-    """Memory that tensors on this device can still have."""
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return available_bytes()
 
 
 def _dtype(asked: str, card: ModelCard, device: str) -> str:

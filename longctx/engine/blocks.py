@@ -107,10 +107,6 @@ class BlockView:
     """Tokens of the block before that one."""
     num_tokens: int
 
-    @property
-    def stop(self) -> int:
-        return self.start + self.num_tokens
-
     def cut(self, states: States) -> States:
         """The view's tokens of what is the whole block's."""
         keys, values = (s[:, self.skip : self.skip + self.num_tokens] for s in states)

@@ -196,7 +196,8 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.length
 
-    def _copy(self) -> StreamedCache:
+    def branch(self) -> StreamedCache:
+        """A cache of the same tokens; extending it leaves this one as it is, and the other way round."""
         twin = copy.copy(self)
         twin._new = {}
         twin.layers = []
@@ -208,16 +209,12 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
             twin.layers.append(mine)
         return twin
 
-    def branch(self) -> StreamedCache:
-        """A cache of the same tokens; extending it leaves this one as it is, and the other way round."""
-        return self._copy()
-
     def ask(self, num_rows: int = 1) -> StreamedCache:
         """Rows of questions over all that is here, which must be one row. Its own tail becomes the common stem.
 
         Raises ValueError if there is a stem already, or more than one row.
         """
-        twin = self._copy()
+        twin = self.branch()
         if self.positions is not None:
             if (
                 self.stem_start < self.base
@@ -311,7 +308,7 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
     def select(self, rows: Sequence[int]) -> StreamedCache:
         """A cache of some rows alone."""
         assert self.positions is not None
-        twin = self._copy()
+        twin = self.branch()
         for layer in twin.streamed_layers():
             layer.tail = layer.tail.rows(rows)
         twin.positions = Positions(self.positions.positions[list(rows)], self.positions.valid[list(rows)])

@@ -65,6 +65,19 @@ def stated_machine(stated: Stated) -> Machine:
     )
 
 
+def free_bytes(device: str) -> int:
+    """Memory that tensors on this device can still have."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0]) if device.startswith("cuda") else available_bytes()
+
+
+def default_budgets(device: str) -> tuple[int, int]:
+    """Bytes for keys and values on the device, and in host memory beside a GPU: a CPU has no other than its own."""
+    host = int(available_bytes() * FREE_SHARE) if device.startswith("cuda") else 0
+    return int(free_bytes(device) * FREE_SHARE), host
+
+
 def found_machine(stated: Stated, dtype: str, device: str) -> Machine:
     """This machine, with its one `device`, as it is just now; rates that were not stated are measured.
 
@@ -77,12 +90,12 @@ def found_machine(stated: Stated, dtype: str, device: str) -> Machine:
     if stated.disk is not None:
         stated.require("nvme")
     on_gpu = device != "cpu"
-    free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
+    device_bytes, host_bytes = default_budgets(device)
     return Machine(
         name=torch.cuda.get_device_name(device) if on_gpu else f"{num_cores()} cores",
         source="measured just now where not stated",
-        device_bytes=int(free * FREE_SHARE),
-        host_bytes=int(available_bytes() * FREE_SHARE) if on_gpu else 0,
+        device_bytes=device_bytes,
+        host_bytes=host_bytes,
         disk_bytes=stated.disk or 0,
         flops_rate=prefill_rate(dtype, device),
         device_rate=stated.hbm or memory_rate(device),

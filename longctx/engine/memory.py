@@ -67,8 +67,3 @@ class Memory:
             usage = self._usage[tier]
             self._usage[tier] = Usage(usage.budget, usage.now - buffer.numel(), usage.peak)
             self._free.setdefault((tier, buffer.numel()), []).append(buffer)
-
-    def trim(self) -> None:
-        """Return the buffers that no block uses to the system."""
-        with self._lock:
-            self._free.clear()

@@ -94,9 +94,11 @@ class _Ring:
             self._load_while_possible(ahead)
             slot = self._loaded.pop(view)
             compute.wait_event(slot.filled)
-            yield view.cut(view.block.shape.view(slot.buffer))
-            slot.read.record(compute)
-            self._free.append(slot)
+            try:
+                yield view.cut(view.block.shape.view(slot.buffer))
+            finally:  # also where a kernel ran out of memory: a lost buffer would stop the ring
+                slot.read.record(compute)
+                self._free.append(slot)
         self._load_while_possible(ahead)
 
     def _load_while_possible(self, ahead: deque[BlockView]) -> None:

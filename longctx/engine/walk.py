@@ -61,6 +61,7 @@ class _Row:
 
     prompt: Prompt
     answering: Answering
+    prompt_ids: TokenIds
     tokens: list[int]
     """Of the answer so far; the last of them has not been read."""
     logprob: float | None
@@ -244,7 +245,7 @@ class Walk:
             first = len(prompt.tail_ids) - 1 - (width - keep)  # the logits that predict the first new token
             draft = check_draft(logits[index, first : first + len(draft_ids) + 1], draft_ids)
             num_kept.append(len(prompt.tail_ids) + max(0, len(draft.tokens) - 1))
-            row = _Row(prompt, self._reader.finisher.start(prompt), [], draft.logprob)
+            row = _Row(prompt, self._reader.finisher.start(prompt), prompt.token_ids(), [], draft.logprob)
             if not self._add(row, draft, waiting, meter):
                 rows.append(row)
                 picked.append(index)
@@ -284,7 +285,7 @@ class Walk:
         while rows:
             if self._stop.is_set():
                 raise _Stopped
-            guesses = [look_up(row.prompt.token_ids(), row.tokens, _guess_room(row)) for row in rows]
+            guesses = [look_up(row.prompt_ids, row.tokens, _guess_room(row)) for row in rows]
             texts = [[row.tokens[-1], *guess] for row, guess in zip(rows, guesses, strict=True)]
             width = max(map(len, texts))
             logits = self._reader.ask(texts, cache, width)
