@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conftest import needle_task
 
-from longctx.cli import check, generate, plan, sweep
+from longctx.cli import main
 from longctx.documents.build import Grid, build_samples
 from longctx.documents.frame import Frame, Trial
 from longctx.records import Design, Item, Needle, Score
@@ -23,7 +23,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_its_options_exist() -> None:
-    parameters = [*sweep.params, *plan.params, *generate.params, *check.params]
+    parameters = [parameter for command in main.commands.values() for parameter in command.params]
     known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--no-deps"}
     assert used <= known

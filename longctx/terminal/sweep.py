@@ -1,11 +1,9 @@
-"""What a person sees: what lengths take on a machine, and a sweep while it is planned, runs and ends."""
+"""A sweep while it is planned, runs and ends."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,42 +13,22 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from longctx.check.finding import Finding
 from longctx.config import SweepConfig
 from longctx.lengths import format_length
 from longctx.records import Row
+from longctx.terminal.format import format_bytes, format_seconds, new_console
 
 if TYPE_CHECKING:
     from longctx.engine.loading import ModelCard
-    from longctx.engine.placement import Machine, Placement, Workload
     from longctx.report.summary import Summary
     from longctx.sweep.plan import Plan
 
 _LINE_EVERY_SHARE = 0.05
-_WIDEST = 200
-
-
-def format_seconds(seconds: float) -> str:
-    """1 h 05 min, 3 min, 40 s."""
-    if seconds >= 3600:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def format_bytes(num_bytes: int) -> str:
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.2f} {unit}"
-    return f"{num_bytes:,} bytes"
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
 
 
 def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, rate: float) -> None:
     """Print what will be done and what it costs in both designs, at `rate` floating-point operations a second."""
-    console = _console()
+    console = new_console()
     beyond = [length for length in config.lengths if length > card.window]
     name = escape(card.source.name)
     console.print(f"[bold]{name}[/], {card.window:,} tokens advertised; {config.dtype} on {config.device}")
@@ -79,62 +57,10 @@ def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, rate: float) ->
     )
 
 
-def print_placements(name: str, window: int, work: Workload, machine: Machine, placements: Sequence[Placement]) -> None:
-    """Print what each length takes on a machine, and what that assumes. `window` is the advertised one, in tokens."""
-    console = _console()
-    console.print(
-        f"[bold]{escape(name)}[/], {window:,} tokens advertised; weights {format_bytes(work.weight_bytes)}, "
-        f"{work.itemsize} bytes a number"
-    )
-    table = Table(box=None, pad_edge=False)
-    for heading in ("length", "KV device", "host", "disk", "FLOP", "prefill", "decode", "fits"):
-        table.add_column(heading, justify="left" if heading == "fits" else "right", no_wrap=True)
-    for p in placements:
-        tiers = (format_bytes(n) if n else "–" for n in (p.spread.device, p.spread.host, p.spread.disk))
-        times = (_format_short(s) if p.fits else "–" for s in (p.prefill_seconds, p.decode_seconds))
-        mark = "*" if p.num_tokens > window else " "
-        fits = "yes" if p.fits else f"no: {_missing(p, machine)}"
-        table.add_row(format_length(p.num_tokens) + mark, *tiers, _format_flops(p.flops), *times, fits)
-    # As wide as it is: numbers are not cut off where the terminal ends.
-    table.width = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
-    console.print(table)
-    if any(p.num_tokens > window for p in placements):
-        console.print("* past the advertised window", style="dim")
-    rates = [f"{_format_flops(machine.flops_rate)}FLOP/s", f"{machine.device_rate / 1e9:,.1f} GB/s of device memory"]
-    for rate, tier in ((machine.host_rate, "from host memory"), (machine.disk_rate, "of disk")):
-        rates += [f"{rate / 1e9:,.1f} GB/s {tier}"] if rate < math.inf else []
-    console.print(
-        f"{escape(machine.name)}, rates {machine.source}: {', '.join(rates)}. Chunks of {work.chunk:,} tokens, "
-        f"decode: a step of {work.num_questions} questions together. All devices are busy, copies go beside the compute"
-        + (", and the disk holds a copy of everything." if machine.disk_bytes else "."),
-        style="dim",
-    )
-
-
-def _missing(placement: Placement, machine: Machine) -> str:
-    kinds = {
-        "device memory for the weights": placement.missing_weight_bytes,
-        "disk" if machine.disk_bytes else "memory for KV": placement.missing_kv_bytes,
-    }
-    return ", ".join(f"{format_bytes(missing)} more {kind}" for kind, missing in kinds.items() if missing)
-
-
-def _format_short(seconds: float) -> str:
-    """As `format_seconds`, with digits to see where it is seconds."""
-    return f"{seconds:.3f} s" if seconds < 10 else format_seconds(seconds)
-
-
-def _format_flops(flops: float) -> str:
-    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12)):
-        if flops >= size:
-            return f"{flops / size:,.2f} {unit}"
-    return f"{flops / 1e9:,.2f} G"
-
-
 def print_todo(num_todo: int, num_samples: int, seconds: float, folder: Path) -> None:
     """Print what of the plan is left to do."""
     about = f" in about {format_seconds(seconds)}" if num_todo else ""
-    _console().print(f"{num_todo} of {num_samples} samples to run{about}, into {escape(str(folder))}")
+    new_console().print(f"{num_todo} of {num_samples} samples to run{about}, into {escape(str(folder))}")
 
 
 class SweepProgress:
@@ -147,7 +73,7 @@ class SweepProgress:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console or _console()
+        self._console = console or new_console()
         self._clock = clock
         self._total = max(1, total_flops)
         self._num_samples = num_samples
@@ -203,7 +129,7 @@ class SweepProgress:
 
 def print_summary(summary: Summary, folder: Path) -> None:
     """The table and the verdict that a sweep ends with."""
-    console = _console()
+    console = new_console()
     for task in summary.tasks:
         table = Table(box=None, pad_edge=False, title=task.name, title_justify="left")
         table.add_column("depth", justify="right")
@@ -228,25 +154,3 @@ def print_summary(summary: Summary, folder: Path) -> None:
     if summary.failed:
         console.print(f"[red]! {len(summary.failed)} samples have no score; the same command tries them again.[/]")
     console.print(f"report: {escape(str(folder / 'report.html'))}")
-
-
-_STYLES = {"passes": "green", "differs": "bold red", "warns": "yellow", "skipped": "dim"}
-
-
-def print_findings(findings: Iterable[Finding]) -> int:
-    """The table of a check, printed when all is known; returns how many findings differ."""
-    console = _console()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("check", "where", "", "figure", "meaning"):
-        table.add_column(heading)
-    counts: Counter[str] = Counter()
-    with console.status("checking") as status:
-        for finding in findings:
-            status.update(f"checking: after {escape(finding.name)}, {escape(finding.where)}")
-            counts[finding.verdict] += 1
-            verdict = f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]"
-            cells = map(escape, (finding.figure, finding.meaning))
-            table.add_row(escape(finding.name), escape(finding.where), verdict, *cells)
-    console.print(table)
-    console.print(", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict]))
-    return counts["differs"]
