@@ -191,6 +191,14 @@ class Prompt:
     def token_ids(self) -> TokenIds:
         return np.concatenate([self.prefix_ids(), self.tail_ids])
 
+    def ids_between(self, start: int, stop: int) -> TokenIds:
+        """The ids of some tokens, counted from the prompt's start, without those of a long document around them."""
+        parts, found, before = (self.head_ids, self.document.token_ids[: self.num_document_tokens], self.tail_ids), [], 0
+        for part in parts:
+            found.append(part[max(0, start - before) : max(0, stop - before)])
+            before += len(part)
+        return np.concatenate(found)
+
     def text(self) -> str:
         """What a tokenizer makes the token ids of, without a BOS that it would put in front."""
         shown: list[Bytes] = [self.head_text.encode()]
@@ -291,6 +299,10 @@ class Row:
     num_candidates: int = 0
     support_positions: tuple[int, ...] = ()
     repeated_share: float = 0.0
+    excerpt: str = ""
+    """The prompt around what the answer needs, for people to read; bounded."""
+    question: str = ""
+    """The prompt's last words, from the end of the document on; bounded."""
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.score is not None):

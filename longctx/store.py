@@ -145,9 +145,18 @@ class RunFolder:
 
     def _record_start(self, identity: dict[str, Any], start: dict[str, Any]) -> None:
         check_identity(self.folder, identity)
-        known = (self.folder / "manifest.json").exists()
-        starts = read_manifest(self.folder)["starts"] if known else []
-        manifest = {"schema_version": SCHEMA_VERSION, **identity, "starts": [*starts, start]}
+        known = read_manifest(self.folder) if (self.folder / "manifest.json").exists() else {}
+        ends = {"ends": known["ends"]} if "ends" in known else {}
+        starts = [*known.get("starts", []), start]
+        self._write_manifest({"schema_version": SCHEMA_VERSION, **identity, "starts": starts, **ends})
+
+    def record_end(self, end: Mapping[str, Any]) -> None:
+        """Note in the manifest what this start took, now that all its samples have rows; raises StoreError."""
+        with self._manifest_held():
+            manifest = read_manifest(self.folder)
+            self._write_manifest({**manifest, "ends": [*manifest.get("ends", []), dict(end)]})
+
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
         try:
             content = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
             write_atomically(self.folder / "manifest.json", content)

@@ -59,6 +59,13 @@ class HuggingFaceBackend:
         if self._tiers.disk is not None:
             self._tiers.disk.close()
 
+    @property
+    def kv_bytes(self) -> dict[str, int]:
+        """The most that keys and values have taken of memory, by tier, and all that was written to disk."""
+        memory, disk = self._tiers.memory, self._tiers.disk
+        taken = {"device": memory.usage("device").peak, "host": memory.usage("host").peak}
+        return taken | ({} if disk is None else {"disk": disk.num_bytes_written})
+
     def answers(
         self, prompts: Sequence[Prompt], drafts: Mapping[str, TokenIds], on_progress: Callable[[int], None]
     ) -> Iterator[Answer]:

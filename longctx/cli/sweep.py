@@ -158,4 +158,14 @@ def _answer(
         RunFolder(path, {**identity, "model": backend.fingerprint}, start, shard.rows_name) as folder,
         SweepProgress(flops, len(todo)) as progress,
     ):
-        run_samples(todo, config, card.window, backend, folder, progress.add_row, progress.add_flops)
+        run_samples(
+            todo, config, card.window, backend, folder, progress.add_row, progress.add_flops, card.tokenizer.decode
+        )
+        folder.record_end(
+            {
+                "ended": environment.utc_now(),
+                "flops": progress.flops,
+                "seconds": round(progress.seconds, 3),
+                "kv_bytes": backend.kv_bytes,
+            }
+        )

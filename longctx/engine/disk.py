@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
 import weakref
 import zlib
 from collections.abc import Mapping
@@ -56,6 +57,8 @@ class DiskStore:
         """
         self._folder = folder / hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
         self._keep = False
+        self._lock = threading.Lock()  # workers write at the same time
+        self.num_bytes_written = 0
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -84,6 +87,8 @@ class DiskStore:
         except (OSError, SafetensorError) as error:
             unfinished.unlink(missing_ok=True)
             raise NoSpaceError(f"cannot write {path}: {error}") from error
+        with self._lock:
+            self.num_bytes_written += wanted - _RESERVE_BYTES
         return DiskChunk(self, name)
 
     def is_whole(self, name: str) -> bool:

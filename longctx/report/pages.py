@@ -2,28 +2,141 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
-import shlex
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 import jinja2
 import markupsafe
 
-from longctx.errors import StoreError
-from longctx.files import write_atomically
-from longctx.lengths import format_length
-from longctx.report.heatmap import colour, curve_svg, ink, write_pictures
-from longctx.report.summary import Summary, summarise
-from longctx.store import read_manifest, read_rows
-from longctx.tasks import task_classes
+from longctx.report.bars import draw_bars
+from longctx.report.cells import CellResult
+from longctx.report.curves import draw_curve
+from longctx.report.details import cell_key, click_details
+from longctx.report.groups import Series, TaskGroup, group_tasks, run_labels
+from longctx.report.run_view import RunView, view_run
+from longctx.report.summary import Summary
+from longctx.report.text import visible
+from longctx.report.theme import Theme, axis_label, colour, ink_on, inline_svg
 
-_LISTED = 200
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is drawn: one run, or several side by side."""
+
+    title: str
+    theme: Theme
+    runs: tuple[RunView, ...]
+    groups: tuple[TaskGroup, ...]
+
+    @property
+    def summaries(self) -> list[Summary]:
+        return [run.summary for run in self.runs]
+
+
+def make_report(summaries: Sequence[Summary], theme: Theme, title: str | None = None) -> Report:
+    """A report on runs, the first of which others are compared with; raises ConfigError for too many of them."""
+    labels = run_labels(summaries)
+    runs = tuple(view_run(label, summary) for label, summary in zip(labels, summaries, strict=True))
+    return Report(visible(title or _title(summaries, labels), 200), theme, runs, group_tasks(summaries))
+
+
+def _title(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
+    if len(summaries) > 1:
+        return f"{', '.join(labels[:-1])} and {labels[-1]}"
+    window = summaries[0].window
+    return labels[0] if window is None else f"{labels[0]}: {window:,} tokens advertised"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One task of a page."""
+
+    index: int
+    group: TaskGroup
+    curve: markupsafe.Markup
+    """<svg>; every text in it was escaped by what drew it."""
+
+    @property
+    def has_cells(self) -> bool:
+        return any(series.task.cells for series in self.group.series)
+
+    @property
+    def has_controls(self) -> bool:
+        return any(series.task.controls for series in self.group.series)
+
+
+def curve_alt(group: TaskGroup) -> str:
+    """What a curve shows, for those who do not see it."""
+    parts = []
+    for series in group.series:
+        points = ", ".join(
+            f"{axis_label(r.length)} {r.accuracy:.0%} of {r.num_scored}"
+            for r in series.task.by_length
+            if r.accuracy is not None
+        )
+        parts.append(f"{series.label}: {points or 'no scored answers'}")
+    return f"Accuracy on {visible(group.name, 60)} by context length. {'; '.join(parts)}."
+
+
+def bars_alt(summaries: Sequence[Summary]) -> str:
+    """What the bars show, for those who do not see them."""
+    parts = []
+    for label, summary in zip(run_labels(summaries), summaries, strict=True):
+        bars = [f"{bar.name} {bar.task.partition(':')[0]} {bar.label}" for bar in summary.capacities]
+        parts.append(f"{label}: {', '.join(' '.join(bar.split()) for bar in bars)}")
+    return f"Tokens advertised and measured. {visible('; '.join(parts), 600)}."
+
+
+def render_html(report: Report) -> str:
+    """The page: one file that needs nothing else, and may not ask for anything either."""
+    sections = [
+        Section(index, group, markupsafe.Markup(inline_svg(draw_curve(group, report.theme), f"c{index}", curve_alt(group))))
+        for index, group in enumerate(report.groups)
+    ]
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    bars = inline_svg(draw_bars(report.summaries, report.theme), "bars", bars_alt(report.summaries))
+    values: dict[str, Any] = {
+        "title": report.title,
+        "theme": report.theme,
+        "runs": report.runs,
+        "sections": sections,
+        "bars": markupsafe.Markup(bars),
+        "rule": report.groups[0].series[0].task.verdict.rule,
+        "details": click_details(report.groups),
+        "css": markupsafe.Markup(_asset("page.css")),
+        "script": markupsafe.Markup(script),
+        "script_hash": f"sha256-{digest}",
+        "scale": f"linear-gradient(to right, {', '.join(colour(step / 10) for step in range(11))})",
+        "cell_key": cell_key,
+        "explain": explain,
+    }
+    return _environment(autoescape=True).get_template("report.html.j2").render(values)
+
+
+def explain(series: Series, cell: CellResult) -> str:
+    """What hovering over a cell tells."""
+    return cell.explanation
+
+
+def render_markdown(report: Report, pictures: dict[str, str]) -> str:
+    """The same as Markdown; `pictures` are files beside it, each with its alternative text."""
+    values = {"title": report.title, "runs": report.runs, "groups": report.groups, "pictures": pictures}
+    return _environment(autoescape=False).get_template("report.md.j2").render(values)
+
+
+def _asset(name: str) -> str:
+    return (resources.files("longctx.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _markdown(text: object) -> str:
     """Text that neither Markdown nor the HTML inside it can take for markup."""
-    flat = " ".join(str(text).split())
+    flat = visible(" ".join(str(text).split()), 2000)
     escaped = html.escape(flat, quote=False)
     return "".join(f"\\{mark}" if mark in r"\`*_[]#|~" else mark for mark in escaped)
 
@@ -37,67 +150,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"tokens": format_length, "colour": colour, "ink": ink, "markdown": _markdown}
+    environment.filters |= {"tokens": axis_label, "colour": colour, "ink_on": ink_on, "markdown": _markdown}
     environment.filters |= {"thousands": lambda value: f"{value:,}", "percent": lambda value: f"{value:.0%}"}
+    environment.filters |= {"shown": lambda text: visible(str(text), 2000), "brief": lambda text: visible(str(text), 200)}
     return environment
-
-
-def repeat_command(config: dict[str, Any]) -> str:
-    """The command that runs the same sweep again."""
-    arguments = ["python", "-m", "longctx", "sweep"]
-    for name, value in config.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            off = ["--no-controls"] if name == "controls" else []
-            arguments += [flag] if value else off
-        elif isinstance(value, list):
-            text = ",".join(map(str, value))
-            arguments += [flag, text]
-        else:
-            arguments += [flag, str(value)]
-    return shlex.join(arguments)
-
-
-def _haystack(summary: Summary) -> str:
-    """What the documents are made of."""
-    classes = task_classes()
-    own = any(task.name in classes and classes[task.name].has_own_filler() for task in summary.tasks)
-    haystack = f"{summary.manifest['config']['haystack']} haystack"
-    return f"{haystack}, where a task brings none of its own" if own else haystack
-
-
-def _values(summary: Summary) -> dict[str, Any]:
-    return {
-        "summary": summary,
-        # Drawn by us from numbers and lengths alone; no text of a model or a person is in it.
-        "curves": {task.task: markupsafe.Markup(curve_svg(summary, task)) for task in summary.tasks},
-        "config": summary.manifest["config"],
-        "haystack": _haystack(summary),
-        "command": repeat_command(summary.manifest["config"]),
-        "starts": summary.manifest["starts"],
-        "fingerprint": summary.manifest["model"],
-        "wrong": summary.wrong[:_LISTED],
-        "num_unlisted": max(0, len(summary.wrong) - _LISTED),
-    }
-
-
-def render_html(summary: Summary) -> str:
-    """The page: one file that needs nothing else."""
-    return _environment(autoescape=True).get_template("report.html.j2").render(_values(summary))
-
-
-def render_markdown(summary: Summary) -> str:
-    """The same as Markdown; it shows heatmap.png."""
-    return _environment(autoescape=False).get_template("report.md.j2").render(_values(summary))
-
-
-def write_report(folder: Path) -> Summary:
-    """Draw the report of a run folder into it, from its rows and manifest alone; raises StoreError."""
-    summary = summarise(read_manifest(folder), read_rows(folder))
-    try:
-        write_pictures(summary, folder)
-        write_atomically(folder / "report.html", render_html(summary).encode())
-        write_atomically(folder / "report.md", render_markdown(summary).encode())
-    except OSError as error:
-        raise StoreError(f"Cannot write the report into {folder}: {error}. The rows are not touched.") from error
-    return summary

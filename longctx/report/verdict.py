@@ -16,8 +16,11 @@ class Verdict:
     effective: EffectiveLength
 
 
-def judge(model: str, window: int, task: str, design: str, results: Sequence[LengthResult]) -> Verdict:
-    """The verdict on one task's results, of which there is one for every tested length."""
+def judge(model: str, window: int | None, task: str, design: str, results: Sequence[LengthResult]) -> Verdict:
+    """The verdict on one task's results, of which there is one for every tested length.
+
+    `window` is the advertised one, in tokens; None if it is not known.
+    """
     found = effective_length(results)
     shortest, longest = min(r.length for r in results), max(r.length for r in results)
     if found.value is None and found.first_failed is not None and found.first_failed.num_failed:
@@ -29,7 +32,8 @@ def judge(model: str, window: int, task: str, design: str, results: Sequence[Len
     else:
         length = f"is {found.value:,} tokens"
     interval = f" (95 % interval, length by length: {_interval(found, shortest, longest)})"
-    sentence = f"{model} advertises {window:,} tokens; its effective length on {task} ({design}) {length}"
+    stated = f"{model}'s" if window is None else f"{model} advertises {window:,} tokens; its"
+    sentence = f"{stated} effective length on {task} ({design}) {length}"
     sentence += "." if length == "was not established" else f"{interval}."
     if found.first_failed is not None:
         sentence += f" {_at_failure(found.first_failed)}"

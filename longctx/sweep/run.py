@@ -10,6 +10,7 @@ from longctx.config import SweepConfig
 from longctx.environment import utc_now
 from longctx.records import Answer, Row, Sample, Score
 from longctx.store import RunFolder
+from longctx.sweep.excerpt import excerpt, question
 from longctx.tasks import parse_task
 
 
@@ -32,9 +33,11 @@ def run_samples(
     folder: RunFolder,
     on_row: Callable[[Row], None],
     on_progress: Callable[[int], None],
+    decode: Callable[[list[int]], str] | None = None,
 ) -> None:
     """Answer, score and store every sample; raises StoreError when a row cannot be written.
 
+    `decode` makes text of token ids, for the excerpt that a row holds of its prompt; without it there is none.
     A backend that answers a prompt that it was not given, or leaves one out, raises RuntimeError.
     """
     waiting = {sample.id: sample for sample in samples}
@@ -45,15 +48,17 @@ def run_samples(
         if sample is None:
             raise RuntimeError(f"the backend answered {answer.prompt_id} without being asked")
         score = tasks[sample.cell.task].judge(answer.text, sample) if answer.status == "ok" else None
-        row = make_row(sample, config, window, answer, score)
+        row = make_row(sample, config, window, answer, score, excerpt(sample, decode) if decode else "")
         folder.append(row)
         on_row(row)
     if waiting:
         raise RuntimeError(f"the backend left {len(waiting)} prompts unanswered")
 
 
-def make_row(sample: Sample, config: SweepConfig, window: int, answer: Answer, score: Score | None) -> Row:
-    """The flat row of one answered sample; `window` is the advertised one, in tokens."""
+def make_row(
+    sample: Sample, config: SweepConfig, window: int, answer: Answer, score: Score | None, shown: str = ""
+) -> Row:
+    """The flat row of one answered sample; `window` is the advertised one, in tokens; `shown` is the row's excerpt."""
     return Row(
         sample_id=sample.id,
         task=sample.cell.task,
@@ -85,4 +90,6 @@ def make_row(sample: Sample, config: SweepConfig, window: int, answer: Answer, s
         num_candidates=len(sample.question.candidates),
         support_positions=sample.support_positions,
         repeated_share=round(sample.prompt.document.repeated_share, 6),
+        excerpt=shown,
+        question=question(sample),
     )

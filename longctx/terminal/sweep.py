@@ -16,11 +16,12 @@ from rich.table import Table
 from longctx.config import SweepConfig
 from longctx.lengths import format_length
 from longctx.records import Row
+from longctx.report.text import visible
 from longctx.terminal.format import format_bytes, format_seconds, new_console
 
 if TYPE_CHECKING:
     from longctx.engine.loading import ModelCard
-    from longctx.report.summary import Summary
+    from longctx.report.summary import Summary, TaskSummary
     from longctx.sweep.plan import Plan
 
 _LINE_EVERY_SHARE = 0.05
@@ -107,6 +108,16 @@ class SweepProgress:
     ) -> None:
         self._bar.stop()
 
+    @property
+    def flops(self) -> int:
+        """Floating-point operations done so far."""
+        return self._done
+
+    @property
+    def seconds(self) -> float:
+        """Since it was entered."""
+        return self._clock() - self._started
+
     def add_row(self, row: Row) -> None:
         self._rows += 1
         self._right += row.score == 1.0
@@ -120,37 +131,41 @@ class SweepProgress:
         if self._console.is_terminal or share < self._next_line:
             return
         self._next_line = share + _LINE_EVERY_SHARE
-        elapsed = self._clock() - self._started
+        elapsed = self.seconds
         left = elapsed * max(0.0, 1 - share) / share
         self._console.print(
             f"{share:4.0%}  {self._describe()}  {format_seconds(elapsed)} gone, about {format_seconds(left)} left"
         )
 
 
-def print_summary(summary: Summary, folder: Path) -> None:
-    """The table and the verdict that a sweep ends with."""
+def print_summary(summary: Summary) -> None:
+    """The tables and the verdicts that a sweep ends with."""
     console = new_console()
     for task in summary.tasks:
-        table = Table(box=None, pad_edge=False, title=task.name, title_justify="left")
-        table.add_column("depth", justify="right")
-        for length in summary.lengths:
-            table.add_column(format_length(length) + ("*" if length > summary.window else ""), justify="right")
-        for depth in summary.depths:
-            table.add_row(f"{depth:.0%}", *(task.cell(length, depth).label for length in summary.lengths))
-        table.add_section()
-        intervals = [result.interval() for result in task.by_length]
-        table.add_row("all", *(f"{r.num_right}/{r.num_scored}" for r in task.by_length), style="bold")
-        table.add_row("95 %", *("–" if i is None else f"{i.low:.0%}-{i.high:.0%}" for i in intervals), style="dim")
-        console.print(table)
+        console.print(_table(summary, task))
         for result in task.controls:
-            shown = "the question alone" if result.control == "closed_book" else "only what the answer needs"
-            console.print(f"control, {shown}: {result.num_right}/{result.num_scored} right", style="dim")
-        console.print(f"[bold]{escape(task.verdict.sentence)}[/]")
+            counts = result.counts
+            console.print(f"control, {result.shown}: {counts.num_right}/{counts.num_scored} right", style="dim")
+        console.print(f"[bold]{escape(visible(task.verdict.sentence, 2000))}[/]")
         for warning in filter(None, (result.warning for result in task.controls)):
             console.print(f"[yellow]! {escape(warning)}[/]")
         console.print("\n".join([task.verdict.rule, *task.verdict.notes]), style="dim")
-    if summary.lengths[-1] > summary.window:
+    if summary.is_past(summary.lengths[-1]):
         console.print("* past the advertised window", style="dim")
     if summary.failed:
         console.print(f"[red]! {len(summary.failed)} samples have no score; the same command tries them again.[/]")
-    console.print(f"report: {escape(str(folder / 'report.html'))}")
+
+
+def _table(summary: Summary, task: TaskSummary) -> Table:
+    """Right of scored by depth and length, and all depths together with their interval."""
+    table = Table(box=None, pad_edge=False, title=escape(visible(task.name)), title_justify="left")
+    table.add_column("depth", justify="right")
+    for length in summary.lengths:
+        table.add_column(format_length(length) + ("*" if summary.is_past(length) else ""), justify="right")
+    for depth in summary.depths if task.cells else ():
+        table.add_row(f"{depth:.0%}", *(task.cell(length, depth).label for length in summary.lengths))
+    table.add_section()
+    intervals = [result.interval() for result in task.by_length]
+    table.add_row("all", *(f"{r.num_right}/{r.num_scored}" for r in task.by_length), style="bold")
+    table.add_row("95 %", *("–" if i is None else f"{i.low:.0%}-{i.high:.0%}" for i in intervals), style="dim")
+    return table

@@ -1,0 +1,133 @@
+"""A report's figures as data: cells as CSV, rows as Parquet, everything as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from longctx.errors import ConfigError
+from longctx.report.capacity import Capacity
+from longctx.report.groups import run_labels
+from longctx.report.summary import Summary, TaskSummary
+
+
+def cells_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
+    """One line for every cell of every run, with n and its Wilson interval; without cells, one for every length."""
+    lines: list[dict[str, Any]] = []
+    for label, summary in zip(run_labels(summaries), summaries, strict=True):
+        for task in summary.tasks:
+            lines += [{"run": label, "model": summary.model, **line} for line in _lines(task)]
+    return pd.DataFrame(lines)
+
+
+def _lines(task: TaskSummary) -> list[dict[str, Any]]:
+    lines = []
+    for cell in task.cells:
+        interval = cell.counts.interval
+        lines.append(
+            {
+                "task": task.task,
+                "length": cell.length,
+                "depth": cell.depth,
+                "num_right": cell.counts.num_right,
+                "num_scored": cell.counts.num_scored,
+                "num_failed": len(cell.failures),
+                "num_missing": cell.num_missing,
+                "accuracy": cell.counts.accuracy,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+                "mean_logprob": cell.mean_logprob,
+                "past_window": cell.past_window,
+            }
+        )
+    for result in () if task.cells else task.by_length:
+        interval = result.interval()
+        lines.append(
+            {
+                "task": task.task,
+                "length": result.length,
+                "depth": None,
+                "num_right": result.num_right,
+                "num_scored": result.num_scored,
+                "num_failed": result.num_failed,
+                "accuracy": result.accuracy,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+            }
+        )
+    return lines
+
+
+def rows_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
+    """All rows of all runs, those of controls too, with the run's label and model in front."""
+    lines = [
+        {"run": label, "model": summary.model, **row.to_json()}
+        for label, summary in zip(run_labels(summaries), summaries, strict=True)
+        for row in (*summary.rows, *summary.controls)
+    ]
+    return pd.DataFrame(lines)
+
+
+def to_csv(summaries: Sequence[Summary]) -> bytes:
+    return cells_frame(summaries).to_csv(index=False, lineterminator="\n").encode()
+
+
+def to_parquet(summaries: Sequence[Summary]) -> bytes:
+    """Raises ConfigError where pyarrow is not installed, or there are no rows."""
+    frame = rows_frame(summaries)
+    if frame.empty:
+        raise ConfigError("There are no rows to write as Parquet.")
+    stream = io.BytesIO()
+    try:
+        frame.to_parquet(stream, engine="pyarrow", index=False)
+    except ImportError:
+        raise ConfigError("Parquet needs pyarrow: pip install pyarrow, or take --format csv.") from None
+    return stream.getvalue()
+
+
+def to_json(summaries: Sequence[Summary]) -> bytes:
+    """What the page says, for programs: verdicts, capacities, results by length, cells and controls of every run."""
+    runs = [
+        {
+            "run": label,
+            "model": summary.model,
+            "window": summary.window,
+            "design": summary.design,
+            "num_samples": summary.num_rows,
+            "num_expected": summary.num_expected,
+            "origin": summary.origin,
+            "manifest": summary.manifest,
+            "capacities": [_capacity(capacity) for capacity in summary.capacities],
+            "tasks": [_task(task) for task in summary.tasks],
+        }
+        for label, summary in zip(run_labels(summaries), summaries, strict=True)
+    ]
+    return json.dumps({"runs": runs}, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _capacity(capacity: Capacity) -> dict[str, Any]:
+    return dataclasses.asdict(capacity) | {"text": capacity.label}
+
+
+def _task(task: TaskSummary) -> dict[str, Any]:
+    by_length = []
+    for result in task.by_length:
+        interval = result.interval()
+        by_length.append(
+            dataclasses.asdict(result)
+            | {"accuracy": result.accuracy, "interval": [interval.low, interval.high] if interval else None}
+        )
+    return {
+        "task": task.task,
+        "verdict": task.verdict.sentence,
+        "rule": task.verdict.rule,
+        "notes": task.verdict.notes,
+        "by_length": by_length,
+        "cells": _lines(task) if task.cells else [],
+        "controls": [dataclasses.asdict(result) | {"warning": result.warning} for result in task.controls],
+    }
