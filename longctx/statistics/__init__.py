@@ -1,0 +1,49 @@
+"""What measured answers allow to be said: intervals, differences, effective lengths, the size of a sweep.
+
+Everything here takes numbers and gives records. A task's scores go in as `Scores` (`Scores.from_rows`):
+
+    length_estimates, length_differences, run_differences     means over several cells, with intervals
+    effective_lengths                                         under RULES, side by side
+    check_monotone                                            and a monotone fit, where it is not refuted
+    worse_cells                                               cells worse than the rest of their length
+    fit_curve                                                 of an adaptive sweep
+    sweep_power, pairs_needed, samples_needed                 before a sweep
+
+A trial is a cluster: its prompts share a document, or the filler of their documents.
+"""
+
+from longctx.statistics.bootstrap import estimate_means, length_estimates
+from longctx.statistics.cells import CellTest, worse_cells
+from longctx.statistics.differences import Difference, length_differences, run_differences
+from longctx.statistics.effective import EffectiveLength, LengthResult, effective_length, effective_lengths
+from longctx.statistics.intervals import Estimate, Interval, wilson
+from longctx.statistics.monotone import Monotone, check_monotone
+from longctx.statistics.power import SweepPower, sweep_power, trials_needed
+from longctx.statistics.rules import RULER_THRESHOLD, RULES, Rule
+from longctx.statistics.scores import Scores
+
+__all__ = [
+    "RULER_THRESHOLD",
+    "RULES",
+    "CellTest",
+    "Difference",
+    "EffectiveLength",
+    "Estimate",
+    "Interval",
+    "LengthResult",
+    "Monotone",
+    "Rule",
+    "Scores",
+    "SweepPower",
+    "check_monotone",
+    "effective_length",
+    "effective_lengths",
+    "estimate_means",
+    "length_differences",
+    "length_estimates",
+    "run_differences",
+    "sweep_power",
+    "trials_needed",
+    "wilson",
+    "worse_cells",
+]
