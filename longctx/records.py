@@ -193,7 +193,11 @@ class Prompt:
 
     def ids_between(self, start: int, stop: int) -> TokenIds:
         """The ids of some tokens, counted from the prompt's start, without those of a long document around them."""
-        parts, found, before = (self.head_ids, self.document.token_ids[: self.num_document_tokens], self.tail_ids), [], 0
+        parts, found, before = (
+            (self.head_ids, self.document.token_ids[: self.num_document_tokens], self.tail_ids),
+            [],
+            0,
+        )
         for part in parts:
             found.append(part[max(0, start - before) : max(0, stop - before)])
             before += len(part)

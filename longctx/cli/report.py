@@ -10,7 +10,9 @@ import click
 @click.command("report")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: the run's own]")
-@click.option("--format", "formats", default="html,md,png,svg", show_default=True, help="Any of them, and csv, parquet, json.")
+@click.option(
+    "--format", "formats", default="html,md,png,svg", show_default=True, help="Any of them, and csv, parquet, json."
+)
 @click.option("--title", help="Of the page and the pictures.  [default: the model and its window]")
 @click.option("--theme", default="light", show_default=True, help="light or dark.")
 def command(runs: tuple[Path, ...], out: Path | None, formats: str, title: str | None, theme: str) -> None:

@@ -7,6 +7,7 @@ from math import log2
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from longctx.lengths import doubling
@@ -53,7 +54,7 @@ def _draw_bar(axes: Axes, row: int, bar: Capacity, first: float, theme: Theme) -
     """A bar to the value; a line from the interval's lower to its upper end, open where that is not known."""
     stated = bar.name == "advertised"
     if bar.value is not None:
-        face, edge = (theme.paper, theme.alarm) if stated else (theme.series[1], theme.series[1])
+        face, edge = (theme.paper, theme.alarm) if stated else (to_rgba(theme.series[1], 0.5), theme.series[1])
         axes.barh(row, log2(bar.value) - first, left=first, height=0.62, color=face, edgecolor=edge, lw=1.2)
     end = first if bar.value is None else log2(bar.value)
     if bar.tested is not None and bar.task:

@@ -65,7 +65,7 @@ def addressable(rows: Iterable[Row]) -> Capacity | None:
     return Capacity("addressable", "", value, value, value, (min(failed), max(failed)))
 
 
-def effective(task: str, found: EffectiveLength, shortest: int, longest: int) -> Capacity:
+def effective(task: str, found: EffectiveLength) -> Capacity:
     """The bar of one task's effective length."""
     name = measures(task) or "passes"
-    return Capacity(name, task, found.value, found.low, found.high, (shortest, longest))
+    return Capacity(name, task, found.value, found.low, found.high, (found.lengths[0], found.lengths[-1]))

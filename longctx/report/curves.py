@@ -37,8 +37,8 @@ def draw_curve(group: TaskGroup, theme: Theme) -> Figure:
 
 def _draw_series(axes: Axes, series: Series, theme: Theme, shift: float) -> None:
     hue, marker = theme.series[series.index], MARKERS[series.index]
-    shown = [result for result in series.task.by_length if result.num_scored]
-    intervals = [result.interval() for result in shown]
+    shown = [point for point in series.task.points if point.interval]
+    intervals = [point.interval for point in shown]
     x = [log2(result.length) + shift for result in shown]
     y = [result.accuracy or 0.0 for result in shown]
     low = [interval.low for interval in intervals if interval]
@@ -49,9 +49,9 @@ def _draw_series(axes: Axes, series: Series, theme: Theme, shift: float) -> None
     for at, accuracy, result in zip(x, y, shown, strict=True):
         hollow = series.summary.is_past(result.length)
         axes.plot(at, accuracy, marker, ms=5.5, color=hue, mfc=theme.paper if hollow else hue)
-    for result in series.task.by_length:
-        if result.num_failed:
-            axes.plot(log2(result.length) + shift, -0.04, "x", ms=6, mew=1.8, color=theme.alarm, clip_on=False)
+    for point in series.task.points:
+        if point.counts.num_failed:
+            axes.plot(log2(point.length) + shift, -0.04, "x", ms=6, mew=1.8, color=theme.alarm, clip_on=False)
 
 
 def _draw_controls(axes: Axes, group: TaskGroup, theme: Theme, octaves: float) -> dict[float, str]:
@@ -96,7 +96,8 @@ def _draw_window(axes: Axes, group: TaskGroup, theme: Theme, octaves: float) -> 
 
 def _label_axes(axes: Axes, group: TaskGroup, theme: Theme, octaves: float, controls: dict[float, str]) -> None:
     places = [log2(length) for length in group.lengths]
-    kept = readable_ticks(places, 0.075 * octaves)
+    stated = group.lengths.index(group.window) if group.window in group.lengths else len(places) - 1
+    kept = readable_ticks(places, 0.075 * octaves, stated)
     labels = {places[index]: _tick(group, group.lengths[index]) for index in kept} | controls
     axes.set_xticks(list(labels), list(labels.values()), fontsize=8)
     axes.set_xticks([place for place in places if place not in labels], minor=True)
@@ -113,6 +114,6 @@ def _label_axes(axes: Axes, group: TaskGroup, theme: Theme, octaves: float, cont
 
 def _tick(group: TaskGroup, length: int) -> str:
     """The length, and under it n."""
-    numbers = [r.num_scored for one in group.series for r in one.task.by_length if r.length == length]
+    numbers = [p.counts.num_scored for one in group.series for p in one.task.points if p.length == length]
     least, most = min(numbers), max(numbers)
     return f"{axis_label(length)}\nn={least}" + (f"–{most}" if most > least else "")

@@ -54,9 +54,7 @@ def run_labels(summaries: Sequence[Summary]) -> tuple[str, ...]:
         raise ConfigError(f"{len(summaries)} runs cannot be told apart in one picture; at most {len(MARKERS)} can.")
     names = [visible(summary.model, 40) for summary in summaries]
     counts = Counter(names)
-    return tuple(
-        f"{name} ({chr(ord('A') + index)})" if counts[name] > 1 else name for index, name in enumerate(names)
-    )
+    return tuple(f"{name} ({chr(ord('A') + index)})" if counts[name] > 1 else name for index, name in enumerate(names))
 
 
 def group_tasks(summaries: Sequence[Summary]) -> tuple[TaskGroup, ...]:

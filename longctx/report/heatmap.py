@@ -54,8 +54,8 @@ def _caption(group: TaskGroup, has_maps: bool) -> str:
 
 def _draw_points(axes: Axes, group: TaskGroup, series: Series, theme: Theme, shift: float) -> None:
     hue = theme.series[series.index]
-    for result in series.task.by_length:
-        interval, accuracy = result.interval(), result.accuracy
+    for result in series.task.points:
+        interval, accuracy = result.interval, result.accuracy
         if interval is None or accuracy is None:
             continue
         at = group.lengths.index(result.length) + shift

@@ -17,6 +17,7 @@ from longctx.report.bars import draw_bars
 from longctx.report.cells import CellResult
 from longctx.report.curves import draw_curve
 from longctx.report.details import cell_key, click_details
+from longctx.report.differences import RunDifference, group_differences
 from longctx.report.groups import Series, TaskGroup, group_tasks, run_labels
 from longctx.report.run_view import RunView, view_run
 from longctx.report.summary import Summary
@@ -61,6 +62,8 @@ class Section:
     curve: markupsafe.Markup
     """<svg>; every text in it was escaped by what drew it."""
 
+    differences: tuple[RunDifference, ...]
+
     @property
     def has_cells(self) -> bool:
         return any(series.task.cells for series in self.group.series)
@@ -75,8 +78,8 @@ def curve_alt(group: TaskGroup) -> str:
     parts = []
     for series in group.series:
         points = ", ".join(
-            f"{axis_label(r.length)} {r.accuracy:.0%} of {r.num_scored}"
-            for r in series.task.by_length
+            f"{axis_label(r.length)} {r.accuracy:.0%} of {r.counts.num_scored}"
+            for r in series.task.points
             if r.accuracy is not None
         )
         parts.append(f"{series.label}: {points or 'no scored answers'}")
@@ -95,7 +98,7 @@ def bars_alt(summaries: Sequence[Summary]) -> str:
 def render_html(report: Report) -> str:
     """The page: one file that needs nothing else, and may not ask for anything either."""
     sections = [
-        Section(index, group, markupsafe.Markup(inline_svg(draw_curve(group, report.theme), f"c{index}", curve_alt(group))))
+        Section(index, group, _curve(group, report.theme, f"c{index}"), group_differences(group))
         for index, group in enumerate(report.groups)
     ]
     script = _asset("page.js")
@@ -119,14 +122,21 @@ def render_html(report: Report) -> str:
     return _environment(autoescape=True).get_template("report.html.j2").render(values)
 
 
+def _curve(group: TaskGroup, theme: Theme, key: str) -> markupsafe.Markup:
+    return markupsafe.Markup(inline_svg(draw_curve(group, theme), key, curve_alt(group)))
+
+
 def explain(series: Series, cell: CellResult) -> str:
     """What hovering over a cell tells."""
-    return cell.explanation
+    worse = (cell.length, cell.depth) in series.task.analysis.worse
+    mark = "; worse than the rest of its length, corrected for the number of cells" if worse else ""
+    return cell.explanation + mark
 
 
 def render_markdown(report: Report, pictures: dict[str, str]) -> str:
     """The same as Markdown; `pictures` are files beside it, each with its alternative text."""
-    values = {"title": report.title, "runs": report.runs, "groups": report.groups, "pictures": pictures}
+    values = {"title": report.title, "runs": report.runs, "pictures": pictures}
+    values["sections"] = [(group.name, group_differences(group)) for group in report.groups]
     return _environment(autoescape=False).get_template("report.md.j2").render(values)
 
 
@@ -152,5 +162,9 @@ def _environment(autoescape: bool) -> jinja2.Environment:
     )
     environment.filters |= {"tokens": axis_label, "colour": colour, "ink_on": ink_on, "markdown": _markdown}
     environment.filters |= {"thousands": lambda value: f"{value:,}", "percent": lambda value: f"{value:.0%}"}
-    environment.filters |= {"shown": lambda text: visible(str(text), 2000), "brief": lambda text: visible(str(text), 200)}
+    environment.filters |= {"points": lambda value: f"{100 * value:+.0f}"}
+    environment.filters |= {
+        "shown": lambda text: visible(str(text), 2000),
+        "brief": lambda text: visible(str(text), 200),
+    }
     return environment

@@ -8,13 +8,14 @@ from statistics import mean
 from typing import Any
 
 from longctx.records import Row
+from longctx.report.analysis import Analysis, LengthPoint, analyse
 from longctx.report.capacity import Capacity, addressable, effective
 from longctx.report.cells import CellResult, make_cells
 from longctx.report.controls import ControlResult, control_results
 from longctx.report.costs import Cost, sum_costs
 from longctx.report.hops import HopResult, SpanResult, hop_results, span_results
 from longctx.report.verdict import Verdict, judge
-from longctx.statistics import LengthResult
+from longctx.statistics import LengthResult, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +32,27 @@ class TaskSummary:
     """With all its options."""
     cells: tuple[CellResult, ...]
     """Empty where the depths are not known."""
-    by_length: tuple[LengthResult, ...]
+    analysis: Analysis
     means: tuple[MeanScores, ...]
     """By length."""
     controls: tuple[ControlResult, ...]
     verdict: Verdict
     hops: tuple[HopResult, ...] = ()
     spans: tuple[SpanResult, ...] = ()
+    scores: Scores | None = field(default=None, repr=False)
+    """None where only counts are known."""
+
+    @property
+    def points(self) -> tuple[LengthPoint, ...]:
+        """Results by length."""
+        return self.analysis.points
 
     @property
     def has_means(self) -> bool:
         """Whether the means say more than the counts of right answers."""
         return any(
-            mean.strict is not None or (mean.score or 0.0) != result.accuracy
-            for mean, result in zip(self.means, self.by_length, strict=True)
+            mean.strict is not None or (mean.score or 0.0) != point.accuracy
+            for mean, point in zip(self.means, self.points, strict=True)
             if mean.score is not None
         )
 
@@ -54,8 +62,7 @@ class TaskSummary:
 
     @property
     def capacity(self) -> Capacity:
-        lengths = [result.length for result in self.by_length]
-        return effective(self.task, self.verdict.effective, min(lengths), max(lengths))
+        return effective(self.task, self.verdict.effective)
 
     def cell(self, length: int, depth: float) -> CellResult:
         return next(cell for cell in self.cells if (cell.length, cell.depth) == (length, depth))
@@ -143,17 +150,20 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
 def _summarise_task(
     task: str, model: str, window: int, config: dict[str, Any], rows: list[Row], controls: list[Row]
 ) -> TaskSummary:
-    cells = make_cells(rows, config["lengths"], config["depths"], int(config["trials"]), window)
-    by_length = tuple(_length_result(length, cells) for length in config["lengths"])
+    lengths, depths, trials = config["lengths"], config["depths"], int(config["trials"])
+    cells = make_cells(rows, lengths, depths, trials, window)
+    scores = Scores.from_rows(rows, lengths, depths, trials)
+    analysis = analyse(scores, [_length_result(length, cells) for length in lengths])
     return TaskSummary(
         task=task,
         cells=cells,
-        by_length=by_length,
-        means=tuple(_means([row for row in rows if row.length == length]) for length in config["lengths"]),
+        analysis=analysis,
+        means=tuple(_means([row for row in rows if row.length == length]) for length in lengths),
         controls=control_results(controls),
-        verdict=judge(model, window, task.partition(":")[0], config["design"], by_length),
-        hops=hop_results(rows, config["lengths"]),
+        verdict=judge(model, window, task.partition(":")[0], config["design"], analysis.rules[0], analysis.points),
+        hops=hop_results(rows, lengths),
         spans=span_results(rows),
+        scores=scores,
     )
 
 

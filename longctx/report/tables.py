@@ -45,8 +45,8 @@ def _lines(task: TaskSummary) -> list[dict[str, Any]]:
                 "past_window": cell.past_window,
             }
         )
-    for result in () if task.cells else task.by_length:
-        interval = result.interval()
+    for point in () if task.cells else task.points:
+        result, interval = point.counts, point.interval
         lines.append(
             {
                 "task": task.task,
@@ -116,11 +116,15 @@ def _capacity(capacity: Capacity) -> dict[str, Any]:
 
 def _task(task: TaskSummary) -> dict[str, Any]:
     by_length = []
-    for result in task.by_length:
-        interval = result.interval()
+    for point in task.points:
+        interval = point.interval
         by_length.append(
-            dataclasses.asdict(result)
-            | {"accuracy": result.accuracy, "interval": [interval.low, interval.high] if interval else None}
+            dataclasses.asdict(point.counts)
+            | {
+                "accuracy": point.accuracy,
+                "interval": [interval.low, interval.high] if interval else None,
+                "effective_num": round(point.effective_num, 1),
+            }
         )
     return {
         "task": task.task,
@@ -128,6 +132,8 @@ def _task(task: TaskSummary) -> dict[str, Any]:
         "rule": task.verdict.rule,
         "notes": task.verdict.notes,
         "by_length": by_length,
+        "effective_lengths": [dataclasses.asdict(found) for found in task.analysis.rules],
+        "worse_cells": sorted(task.analysis.worse),
         "cells": _lines(task) if task.cells else [],
         "controls": [dataclasses.asdict(result) | {"warning": result.warning} for result in task.controls],
     }

@@ -16,7 +16,7 @@ from longctx.lengths import format_length
 
 # Even steps of lightness: the same order for every eye, and in black and white.
 _COLOURS = matplotlib.colormaps["cividis"]
-_SAVING = {"svg.hashsalt": "longctx", "svg.fonttype": "none", "savefig.facecolor": "auto", "hatch.linewidth": 0.6}
+_SAVING: Any = {"svg.hashsalt": "longctx", "svg.fonttype": "none", "savefig.facecolor": "auto", "hatch.linewidth": 0.6}
 """What matplotlib looks at when it writes a figure, not when it is made."""
 WIDTH = 7.0
 """Inches of a picture: 700 pixels of a page, at which its smallest letters are 9 pixels high."""
@@ -84,7 +84,7 @@ def axis_label(length: int) -> str:
     return format_length(length)
 
 
-def style(theme: Theme) -> dict[str, Any]:
+def style(theme: Theme) -> Any:
     """Settings for matplotlib under which the same figure is always the same bytes, and text is never markup."""
     return {
         "font.family": "DejaVu Sans",
@@ -116,7 +116,7 @@ def svg(figure: Figure) -> str:
 
 
 def inline_svg(figure: Figure, key: str, label: str) -> str:
-    """An <svg> element for a page that holds others: its ids begin with `key`; `label` is for those who cannot see it."""
+    """An <svg> element for a page that holds others: ids begin with `key`, `label` is for who cannot see it."""
     text = svg(figure)
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
@@ -130,10 +130,10 @@ def _attribute(text: str) -> str:
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def readable_ticks(positions: Sequence[float], room: float) -> list[int]:
-    """Which of ascending `positions` can have a label if labels must stand `room` apart; the last always has one."""
-    kept: list[int] = []
+def readable_ticks(positions: Sequence[float], room: float, first: int = -1) -> list[int]:
+    """Which of ascending `positions` can have a label if labels must stand `room` apart: `first`, then from the end."""
+    kept = [range(len(positions))[first]]
     for index in reversed(range(len(positions))):
-        if not kept or positions[kept[-1]] - positions[index] >= room:
+        if all(abs(positions[index] - positions[other]) >= room for other in kept):
             kept.append(index)
-    return kept[::-1]
+    return sorted(kept)

@@ -29,7 +29,7 @@ def plain_words(summary: Summary) -> str:
 
 
 def _opening(summary: Summary) -> str:
-    scored = sum(result.num_scored for task in summary.tasks for result in task.by_length)
+    scored = sum(point.counts.num_scored for task in summary.tasks for point in task.points)
     lengths = f"contexts of {summary.lengths[0]:,} to {summary.lengths[-1]:,} tokens"
     if len(summary.lengths) == 1:
         lengths = f"contexts of {summary.lengths[0]:,} tokens"
@@ -75,15 +75,13 @@ def _compatible(capacity: Capacity) -> str:
 
 def caveats(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before quoting a figure, the gravest first."""
-    return tuple(
-        [
-            *_of_completeness(summary),
-            *(f"{task.name}: {result.warning}" for task in summary.tasks for result in task.controls if result.warning),
-            *_of_size(summary),
-            *_of_design(summary),
-            *_of_tasks(summary),
-            *([summary.origin] if summary.origin else []),
-        ]
+    return (
+        *_of_completeness(summary),
+        *(f"{task.name}: {result.warning}" for task in summary.tasks for result in task.controls if result.warning),
+        *_of_size(summary),
+        *_of_design(summary),
+        *_of_tasks(summary),
+        *([summary.origin] if summary.origin else []),
     )
 
 
@@ -98,7 +96,7 @@ def _of_completeness(summary: Summary) -> list[str]:
 
 
 def _of_size(summary: Summary) -> list[str]:
-    fewest = min((result.num_scored for task in summary.tasks for result in task.by_length), default=0)
+    fewest = min((point.counts.num_scored for task in summary.tasks for point in task.points), default=0)
     if fewest >= _FEW:
         return []
     return [f"Some lengths have as few as {fewest} scored answers; differences within the intervals are no findings."]

@@ -165,7 +165,7 @@ def _table(summary: Summary, task: TaskSummary) -> Table:
     for depth in summary.depths if task.cells else ():
         table.add_row(f"{depth:.0%}", *(task.cell(length, depth).label for length in summary.lengths))
     table.add_section()
-    intervals = [result.interval() for result in task.by_length]
-    table.add_row("all", *(f"{r.num_right}/{r.num_scored}" for r in task.by_length), style="bold")
+    intervals = [point.interval for point in task.points]
+    table.add_row("all", *(f"{p.counts.num_right}/{p.counts.num_scored}" for p in task.points), style="bold")
     table.add_row("95 %", *("–" if i is None else f"{i.low:.0%}-{i.high:.0%}" for i in intervals), style="dim")
     return table
