@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from longctx.lengths import doubling
 from longctx.report.capacity import Capacity
 from longctx.report.groups import run_labels
 from longctx.report.summary import Summary
@@ -36,7 +35,7 @@ def draw_bars(summaries: Sequence[Summary], theme: Theme) -> Figure:
                 axes.text(first, row, label, va="center", fontweight="bold", color=theme.series[index])
                 row += 1
             for bar in bars:
-                _draw_bar(axes, row, bar, first, theme)
+                _draw_bar(axes, row, bar, first, theme, theme.series[index if len(groups) > 1 else 1])
                 names[row] = f"{bar.name}: {visible(bar.task.partition(':')[0], 24)}" if bar.task else bar.name
                 row += 1
         axes.set(xlim=(first, last + 0.28 * (last - first)), ylim=(num_rows - 0.4, -0.6))
@@ -50,11 +49,11 @@ def _lengths(bar: Capacity) -> list[int]:
     return [length for length in (bar.value, bar.low, bar.high, *(bar.tested or ())) if length is not None]
 
 
-def _draw_bar(axes: Axes, row: int, bar: Capacity, first: float, theme: Theme) -> None:
+def _draw_bar(axes: Axes, row: int, bar: Capacity, first: float, theme: Theme, hue: str) -> None:
     """A bar to the value; a line from the interval's lower to its upper end, open where that is not known."""
     stated = bar.name == "advertised"
     if bar.value is not None:
-        face, edge = (theme.paper, theme.alarm) if stated else (to_rgba(theme.series[1], 0.5), theme.series[1])
+        face, edge = (theme.paper, theme.alarm) if stated else (to_rgba(hue, 0.4), hue)
         axes.barh(row, log2(bar.value) - first, left=first, height=0.62, color=face, edgecolor=edge, lw=1.2)
     end = first if bar.value is None else log2(bar.value)
     if bar.tested is not None and bar.task:
@@ -77,9 +76,9 @@ def _short_label(bar: Capacity) -> str:
 
 
 def _label_lengths(axes: Axes, first: float, last: float, theme: Theme) -> None:
-    powers = [length for length in doubling(1, 2 ** int(last)) if log2(length) > first]
-    step = -(-len(powers) // 9)
-    kept = powers[::-1][::step]
+    powers = range(int(first) + 1, int(last) + 1)
+    step = -(-len(powers) // 10)
+    kept = [2**power for power in powers if power % step == 20 % step]  # 2^20 is 1M
     axes.set_xticks([log2(length) for length in kept], [axis_label(length) for length in kept], fontsize=8)
     axes.set_xlabel("tokens (logarithmic)")
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -45,7 +45,8 @@ def _draw_series(axes: Axes, series: Series, theme: Theme, shift: float) -> None
     high = [interval.high for interval in intervals if interval]
     axes.fill_between(x, low, high, color=hue, alpha=0.16, lw=0)
     axes.vlines(x, low, high, color=hue, lw=1.1)
-    axes.plot(x, y, color=hue, lw=1.3, label=series.label)
+    axes.plot(x, y, color=hue, lw=1.3)
+    axes.plot([], [], marker, ls="-", ms=5.5, color=hue, label=series.label)
     for at, accuracy, result in zip(x, y, shown, strict=True):
         hollow = series.summary.is_past(result.length)
         axes.plot(at, accuracy, marker, ms=5.5, color=hue, mfc=theme.paper if hollow else hue)

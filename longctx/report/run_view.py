@@ -103,7 +103,7 @@ def _cost_lines(cost: Cost, repeated_share: float) -> list[str]:
         f"{cost.reused_share:.0%} were reused from prompts with the same beginning. "
         f"{cost.num_prefilled_prefix_tokens:,} of the computed ones are in documents and what stands before them.",
         f"{cost.num_completion_tokens:,} tokens of answers.",
-        f"At most {100 * repeated_share:.1f} % of the filler's sequences of 8 tokens had come before in their document.",
+        f"At most {100 * repeated_share:.1f} % of the filler's sequences of 8 tokens had come before in the same text.",
     ]
     if cost.tflops is not None:
         counted = "" if cost.num_ended == cost.num_starts else f", in {cost.num_ended} of {cost.num_starts} starts"
