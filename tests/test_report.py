@@ -1,103 +1,72 @@
+"""What a report says of rows: cells, verdicts, capacities, words."""
+
 from __future__ import annotations
 
-import itertools
-import re
-import subprocess
-import sys
-from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
+import dataclasses
 
 import pytest
-from click.testing import CliRunner
+from report_runs import DEPTHS, FAILED, LENGTHS, ROWS, TASK, TRIALS, WRONG, grid, make_summary
 from rows import make_row
 
-from longctx.cli import main
+from longctx.errors import ConfigError
 from longctx.records import Row
-from longctx.report.heatmap import colour
-from longctx.report.pages import render_html, render_markdown, repeat_command, write_report
-from longctx.report.summary import Summary, summarise
-from longctx.report.verdict import judge
+from longctx.report.analysis import LengthPoint, analyse_counts
+from longctx.report.capacity import Capacity, addressable, length_words
+from longctx.report.controls import control_results
+from longctx.report.costs import sum_costs
+from longctx.report.details import outcome
+from longctx.report.differences import group_differences
+from longctx.report.groups import group_tasks, run_labels
+from longctx.report.hops import hop_results, span_results
+from longctx.report.run_view import repeat_command
+from longctx.report.verdict import Verdict, judge
+from longctx.report.words import caveats, plain_words
 from longctx.statistics import LengthResult
-from longctx.store import RunFolder
-
-TASK = "niah_single:digits=7:max_new_tokens=16"
-LENGTHS, DEPTHS, TRIALS = [1024, 2048, 4096], [0.0, 0.5, 1.0], 3
 
 
-def identity() -> dict[str, Any]:
-    return {
-        "config": {
-            "model": "m",
-            "task": [TASK],
-            "lengths": LENGTHS,
-            "depths": DEPTHS,
-            "trials": TRIALS,
-            "design": "isolated",
-            "template": "chat",
-            "haystack": "narrator",
-            "beyond_window": True,
-        },
-        "model": {"name": "a <b>model</b>", "window": 2048, "weights": "abc"},
-    }
-
-
-def grid(**special: dict[str, Any]) -> list[Row]:
-    """All rows, right but for the changes of `special`, by `length_depth_trial`."""
-    rows = []
-    for length in LENGTHS:
-        for depth in DEPTHS:
-            for trial in range(TRIALS):
-                changes = special.get(f"at_{length}_{depth:.0%}_{trial}".replace("%", ""), {})
-                address = {"length": length, "depth": depth, "trial": trial, "beyond_window": length > 2048}
-                rows.append(make_row(**{"sample_id": f"{length}/{depth}/{trial}", **address, **changes}))
-    return rows
-
-
-WRONG = {"score": 0.0, "answer": ' <script>alert("x")</script> `|*', "near_miss": False}
-FAILED = {"status": "oom", "score": None, "near_miss": None, "answer": "", "error": "OutOfMemoryError: <big>"}
-ROWS = grid(at_2048_0_0=WRONG, at_2048_0_1=WRONG, at_2048_50_0=WRONG, at_4096_100_2=FAILED)
-
-
-def make_summary(rows: list[Row] = ROWS) -> Summary:
-    return summarise({**identity(), "starts": [{"started": "now"}]}, rows)
-
-
-def write_run(folder: Path, rows: list[Row] = ROWS) -> Path:
-    with RunFolder(folder, identity(), {"started": "now"}) as run:
-        for row in rows:
-            run.append(row)
-    return folder
+def judged(counts: list[tuple[int, int]], failed: int = 0) -> Verdict:
+    """The verdict on right and scored answers at 1k, 2k and so on; the first length has `failed` samples."""
+    results = [LengthResult(1024 * 2**i, *count, failed if i == 0 else 0) for i, count in enumerate(counts)]
+    analysis = analyse_counts(results)
+    return judge("M", 9, "t", "packed", analysis.rules[0], analysis.points)
 
 
 def test_cells_count_right_scored_failed_and_missing() -> None:
     (task,) = make_summary(ROWS[:-1]).tasks
     cell = task.cell(2048, 0.0)
-    assert (cell.num_right, cell.num_scored, cell.failures, cell.num_missing) == (1, 3, (), 0)
+    assert (cell.counts.num_right, cell.counts.num_scored, cell.failures, cell.num_missing) == (1, 3, (), 0)
     assert cell.label == "1/3"
     assert "1 of n = 3 right; 95 % Wilson interval 6% to 79%" in cell.explanation
+    assert cell.mean_logprob == pytest.approx((-8 - 8 - 0.25) / 3)
+    assert "mean log-probability of the wanted answer -5.42" in cell.explanation
     last = task.cell(4096, 1.0)
-    assert (last.num_scored, last.num_missing, last.beyond_window) == (2, 1, True)
+    assert (last.counts.num_scored, last.num_missing, last.past_window) == (2, 1, True)
     assert "past the advertised window" in last.explanation
 
 
 def test_a_failure_is_a_failure_and_not_a_zero() -> None:
-    (task,) = make_summary(grid(**{f"at_4096_100_{trial}": FAILED for trial in range(3)})).tasks
+    summary = make_summary(grid({(4096, 1.0, trial): FAILED for trial in range(3)}))
+    (task,) = summary.tasks
     cell = task.cell(4096, 1.0)
     assert make_summary().tasks[0].cell(4096, 1.0).label == "2/2!"  # some failed, some did not
-    assert (cell.accuracy, cell.label) == (None, "oom")
-    assert task.by_length[2].accuracy == 1.0
-    assert task.by_length[2].num_failed == 3
+    assert (cell.counts.accuracy, cell.label) == (None, "oom")
+    assert task.points[2].accuracy == 1.0
+    assert task.points[2].counts.num_failed == 3
     assert task.verdict.effective.value == 2048
+    assert summary.addressable == Capacity("addressable", "", 2048, 2048, 2048, (1024, 4096))
 
 
 def test_the_verdict_states_number_interval_rule_and_limits() -> None:
     (task,) = make_summary().tasks
+    interval = task.points[1].interval
+    assert interval is not None
     assert task.verdict.sentence == (
         "a <b>model</b> advertises 2,048 tokens; its effective length on niah_single (isolated) is 1,024 tokens "
-        "(95 % interval, length by length: under 1,024 to 2,048). "
-        "At 2,048 tokens 6 of 9 answers were right (67%; 35% to 88%)."
+        "(95 % interval: under 1,024 to 2,048). "
+        f"At 2,048 tokens 6 of 9 answers were right (67%; {interval.low:.0%} to {interval.high:.0%})."
     )
+    assert interval.low < 0.35  # a trial's answers are a cluster: wider than Wilson's, which is 35% to 88%
+    assert interval.high > 0.88
     assert "at least 85.6%" in task.verdict.rule
     assert "n = 8" in task.verdict.notes[0]
     assert "n = 23" in task.verdict.notes[0]
@@ -106,172 +75,171 @@ def test_the_verdict_states_number_interval_rule_and_limits() -> None:
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        (
-            [(1, 30), (0, 30)],
-            "is under 1,024 tokens, the shortest tested (95 % interval, length by length: under 1,024).",
-        ),
+        ([(1, 30), (0, 30)], "is under 1,024 tokens, the shortest tested (95 % interval: under 1,024)."),
         (
             [(30, 30), (30, 30)],
-            "is at least 2,048 tokens, the longest tested (95 % interval, length by length: 2,048 to at least 2,048).",
+            "is at least 2,048 tokens, the longest tested (95 % interval: 2,048 to at least 2,048).",
         ),
-        ([(30, 30), (0, 30)], "is 1,024 tokens (95 % interval, length by length: 1,024 to 1,024)."),
+        ([(30, 30), (0, 30)], "is 1,024 tokens (95 % interval: 1,024 to 1,024)."),
     ],
 )
 def test_verdicts_at_the_ends(counts: list[tuple[int, int]], words: str) -> None:
-    results = [LengthResult(1024 * 2**i, *count) for i, count in enumerate(counts)]
-    verdict = judge("M", 9, "t", "packed", results)
+    verdict = judged(counts)
     assert words in verdict.sentence
     assert verdict.notes == ()
 
 
 def test_a_length_that_failed_is_not_called_short() -> None:
-    verdict = judge("M", 9, "t", "packed", [LengthResult(1024, 3, 3, 1), LengthResult(2048, 4, 4)])
-    assert verdict.sentence == (
+    assert judged([(3, 3), (4, 4)], failed=1).sentence == (
         "M advertises 9 tokens; its effective length on t (packed) was not established. "
-        "At 1,024 tokens 1 samples have no score, so it was not measured there."
+        "At 1,024 tokens 1 sample has no score, so it was not measured there."
     )
 
 
-class Checker(HTMLParser):
-    """Collects tags, checks that they close, and keeps titles."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.titles: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-        self.titles += [value for name, value in attrs if name == "title" and value]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_the_page_is_whole_and_shows_n_and_interval_on_hover() -> None:
-    checker = Checker()
-    checker.feed(render_html(make_summary()))
-    assert checker.open == []
-    cells = [title for title in checker.titles if title.startswith("context ")]
-    assert len(cells) == len(LENGTHS) * len(DEPTHS)
-    assert all("n = " in title and "interval" in title for title in cells)
-
-
-def test_no_model_output_reaches_the_page_unescaped() -> None:
-    page = render_html(make_summary())
-    assert "<script>" not in page
-    assert "<b>model" not in page
-    assert "<big>" not in page
-    assert "&lt;script&gt;alert" in page
-    markdown = render_markdown(make_summary())
-    assert "<script>" not in markdown
-    assert "<big>" not in markdown
-    assert r"\`\|\*" in markdown
-
-
-def test_the_page_needs_nothing_from_elsewhere() -> None:
-    page = render_html(make_summary())
-    page = re.sub(r'xmlns(:\w+)?="[^"]*"|(href="|url\()#\w+', "", page)  # names and places inside the page
-    assert not re.search(r"(src|href)=|url\(|@import|https?:", page)
+def test_addressable_is_where_everything_was_answered() -> None:
+    rows = [make_row(length=1024), make_row(length=2048), make_row(**FAILED, length=2048), make_row(length=4096)]
+    assert addressable(rows) == Capacity("addressable", "", 1024, 1024, 1024, (1024, 4096))
+    assert addressable(rows[2:]) == Capacity("addressable", "", None, None, None, (2048, 4096))
+    assert addressable([]) is None
 
 
 @pytest.mark.parametrize(
-    ("tasks", "words"),
-    [
-        ([TASK], "narrator haystack"),
-        (["a_task_of_an_older_version"], "narrator haystack"),
-        ([TASK, "vt:num_hops=4"], "narrator haystack, where a task brings none of its own"),
-        (["fiction:hops=0"], "narrator haystack, where a task brings none of its own"),
-        (["cwe:max_new_tokens=120"], "narrator haystack, where a task brings none of its own"),
-    ],
+    ("value", "tested", "words"),
+    [(8192, None, "8,192"), (8192, (1024, 8192), "at least 8,192"), (None, (1024, 8192), "under 1,024")],
 )
-def test_the_haystack_is_said_of_the_tasks_that_read_it(tasks: list[str], words: str) -> None:
-    manifest = identity()
-    manifest["config"]["task"] = tasks
-    summary = summarise({**manifest, "starts": [{"started": "now"}]}, [])
-    assert f"· {words}</p>" in render_html(summary)
-    assert f"; {words}.\n" in render_markdown(summary)
+def test_lengths_say_what_is_not_known_of_them(value: int | None, tested: tuple[int, int] | None, words: str) -> None:
+    assert length_words(value, tested) == words
 
 
-def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
-    tables: list[list[str]] = [[]]
-    for line in render_markdown(make_summary()).splitlines():
-        if line.startswith("|"):
-            tables[-1].append(line)
-        elif tables[-1]:
-            tables.append([])
-    tables = [table for table in tables if table]
-    assert len(tables) == 5
-    for table in tables:
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table
-        assert set(table[1]) <= set("|-: ")
+def test_the_paragraph_says_what_was_found_and_what_was_not_asked() -> None:
+    words = plain_words(make_summary())
+    assert words.startswith("a <b>model</b> advertises a context window of 2,048 tokens. It was scored on 26 answers")
+    assert "Up to 2,048 tokens all prompts were read whole and answered; at the next length some failed." in words
+    assert "On niah_single it finds a stated fact up to 1,024 tokens, 50% of what is advertised" in words
+    assert "compatible with anything from under 1,024 to 2,048" in words
+    assert words.endswith("Whether it can combine facts over such lengths was not asked.")
 
 
-def test_an_unfinished_run_says_so() -> None:
-    assert "not finished: 7 samples are missing" in render_html(make_summary(ROWS[:20]))
-    assert "not finished: 7 samples are missing" in render_markdown(make_summary(ROWS[:20]))
-    assert "not finished" not in render_html(make_summary())
+def test_caveats_name_failures_few_samples_packing_and_the_window() -> None:
+    rows = [dataclasses.replace(row, design="packed", repeated_share=0.5) for row in ROWS[1:]]
+    said = "\n".join(caveats(make_summary(rows, design="packed")))
+    for words in (
+        "1 samples are missing",
+        "1 samples have no score",
+        "as few as 8 scored answers",
+        "Packed design",
+        "From 4,096 tokens on the prompts are longer",
+        "50% of the filler repeats itself",
+        "bounds a model from above",
+    ):
+        assert words in said
 
 
-def test_a_run_without_rows_can_be_drawn(tmp_path: Path) -> None:
-    write_report(write_run(tmp_path, []))
-    assert "not run" in (tmp_path / "report.html").read_text()
+def test_controls_warn_where_they_spoil_a_score() -> None:
+    def rows(control: str, num_right: int, num_candidates: int = 0) -> list[Row]:
+        return [make_row(control=control, score=float(i < num_right), num_candidates=num_candidates) for i in range(20)]
+
+    guessed, able = control_results([*rows("closed_book", 10), *rows("short", 19)])
+    assert "Without the text 10 of 20" in (guessed.warning or "")
+    assert able.warning is None
+    (chance,) = control_results(rows("closed_book", 10, num_candidates=2))
+    assert (chance.guess_rate, chance.warning) == (0.5, None)
+    (unable,) = control_results(rows("short", 17))
+    assert "can hardly do the task at all" in (unable.warning or "")
 
 
-def test_the_same_rows_give_the_same_report(tmp_path: Path) -> None:
-    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
-    write_report(first)
-    write_report(second)
-    for name in ("report.html", "report.md", "heatmap.png", "heatmap.svg"):
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+def test_hops_and_spans_are_counted_apart() -> None:
+    rows = [
+        make_row(length=1024, hops=1, support_positions=(500,)),
+        make_row(length=1024, hops=2, support_positions=(100, 163), score=0.0),
+        make_row(length=2048, hops=2, support_positions=(100, 228)),
+        make_row(length=2048, hops=2, support_positions=(100, 164)),
+    ]
+    one, two = hop_results(rows, [1024, 2048])
+    assert [(tally.num_right, tally.num_scored) for tally in one.by_length] == [(1, 1), (0, 0)]
+    assert [(tally.num_right, tally.num_scored) for tally in two.by_length] == [(0, 1), (2, 2)]
+    spans = [(span.least, span.counts.num_right, span.counts.num_scored) for span in span_results(rows)]
+    assert spans == [(32, 0, 1), (64, 1, 1), (128, 1, 1)]
+    assert hop_results(rows[1:], [1024, 2048]) == ()  # nothing to compare
 
 
-def test_pictures_are_pictures(tmp_path: Path) -> None:
-    from PIL import Image
+def test_costs_add_up_over_the_starts_that_ended() -> None:
+    ends = [
+        {"flops": 3e12, "seconds": 2.0, "kv_bytes": {"device": 5, "host": 7}},
+        {"flops": 1e12, "seconds": 2.0, "kv_bytes": {"device": 9}},
+    ]
+    rows = [make_row(num_prompt_tokens=1000, num_prefilled_tokens=250)] * 2
+    cost = sum_costs(rows, {"starts": [{}] * 3, "ends": ends})
+    assert (cost.tflops, cost.reused_share) == (1.0, 0.75)
+    assert cost.kv_bytes == {"device": 9, "host": 7}
+    assert (cost.num_starts, cost.num_ended) == (3, 2)
+    assert sum_costs(rows, {"starts": [{}]}).tflops is None
 
-    write_report(write_run(tmp_path))
-    with Image.open(tmp_path / "heatmap.png") as image:
-        assert image.width > 800
-    assert "advertised" in (tmp_path / "report.html").read_text()
-    assert (tmp_path / "heatmap.svg").read_text().startswith("<?xml")
+
+def test_outcomes_tell_wrong_from_near_partly_and_failed() -> None:
+    assert outcome(make_row()) == "right"
+    assert outcome(make_row(score=0.0)) == "wrong"
+    assert outcome(make_row(score=0.0, near_miss=True)) == "near miss"
+    assert outcome(make_row(score=0.25)) == "partly right (25%)"
+    assert outcome(make_row(**FAILED)) == "oom"
 
 
-def test_colours_grow_steadily_lighter() -> None:
-    def lightness(accuracy: float) -> float:
-        red, green, blue = (int(colour(accuracy)[i : i + 2], 16) for i in (1, 3, 5))
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+def test_runs_of_the_same_questions_are_compared_in_pairs() -> None:
+    worse = grid({(4096, depth, trial): WRONG for depth in DEPTHS for trial in range(TRIALS)})
+    (group,) = group_tasks([make_summary(grid()), make_summary(worse)])
+    found = {one.length: one for one in group_differences(group)}
+    assert all(one.paired and one.num == 9 for one in found.values())
+    assert (found[4096].value, found[4096].significant) == (-1.0, True)
+    assert (found[1024].value, found[1024].significant) == (0.0, False)
 
-    steps = [lightness(i / 20) for i in range(21)]
-    assert all(a < b for a, b in itertools.pairwise(steps))
+
+def test_runs_of_other_questions_are_not() -> None:
+    other = grid(trials=3, targets=("1",), score=0.0)
+    (group,) = group_tasks([make_summary(grid()), make_summary(other)])
+    (first, *_) = group_differences(group)
+    assert not first.paired
+    # Newcombe's interval from the two Wilson intervals: 9 of 9 is 70.1 % to 100 %, 0 of 9 is 0 % to 29.9 %.
+    assert first.value == -1.0
+    assert first.interval.low == pytest.approx(-1.0)
+    assert first.interval.high == pytest.approx(-1 + 2**0.5 * 0.29914, abs=1e-4)
+
+
+def test_tasks_of_one_name_stand_together_unless_a_run_has_it_twice() -> None:
+    other = "niah_single:digits=5:max_new_tokens=16"
+    one, another = make_summary(), make_summary([], task=[other])
+    (group,) = group_tasks([one, another])
+    assert group.differing == (other, TASK)
+    apart = group_tasks([one, make_summary([], task=[TASK, other])])
+    assert [(group.name, len(group.series)) for group in apart] == [(TASK, 2), (other, 1)]
+
+
+def test_runs_of_one_model_get_names_of_their_own() -> None:
+    summary = make_summary()
+    assert run_labels([summary]) == ("a <b>model</b>",)
+    assert run_labels([summary, summary]) == ("a <b>model</b> (A)", "a <b>model</b> (B)")
+    with pytest.raises(ConfigError, match="7 runs cannot be told apart"):
+        run_labels([summary] * 7)
 
 
 def test_the_command_repeats_the_run() -> None:
-    command = repeat_command(identity()["config"])
+    manifest = make_summary().manifest
+    assert manifest is not None
+    command = repeat_command(manifest["config"])
     assert "--lengths 1024,2048,4096" in command
     assert "--depths 0.0,0.5,1.0" in command
     assert command.endswith("--beyond-window")
 
 
-def test_report_works_where_torch_is_not_installed(tmp_path: Path) -> None:
-    write_run(tmp_path)
-    code = (
-        "import sys\n"
-        "class Absent:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name.split('.')[0] in ('torch', 'transformers'): raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
-        "from longctx.cli import main\n"
-        f"main(['report', {str(tmp_path)!r}])\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "report.html").exists()
+def test_a_cell_that_is_worse_than_its_length_is_marked() -> None:
+    bad = {(2048, 0.5, trial): WRONG for trial in range(12)}
+    summary = make_summary(grid(bad, trials=12), trials=12)
+    assert summary.tasks[0].analysis.worse == {(2048, 0.5)}
+    assert make_summary(grid(trials=12), trials=12).tasks[0].analysis.worse == frozenset()
 
 
-def test_report_of_no_run_ends_with_exit_code_2(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["report", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "not a run folder" in result.output
+def test_points_have_no_interval_where_nothing_was_scored() -> None:
+    nothing = grid({(4096, depth, trial): FAILED for depth in DEPTHS for trial in range(TRIALS)})
+    point: LengthPoint = make_summary(nothing).tasks[0].points[2]
+    assert (point.interval, point.accuracy, point.effective_num) == (None, None, 0.0)
+    assert make_summary([]).tasks[0].points[0].interval is None
+    assert [point.length for point in make_summary([]).tasks[0].points] == LENGTHS

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, TypeAlias
+
+import markupsafe
+from jinja2.utils import htmlsafe_json_dumps
 
 from longctx.records import Row
 from longctx.report.groups import Series, TaskGroup
@@ -14,7 +18,7 @@ from longctx.report.text import visible
 Details: TypeAlias = dict[str, dict[str, Any]]
 """By cell key: samples as JSON values, and how many more there are."""
 
-_MAX_BYTES = 1_600_000
+_MAX_BYTES = 1_800_000
 _MAX_SAMPLES = 20
 """Of a cell; those without a score come first, then the wrong ones."""
 
@@ -24,15 +28,18 @@ def cell_key(group: int, series: Series, length: int, depth: float) -> str:
     return f"{group}/{series.index}/{length}/{depth:g}"
 
 
-def click_details(groups: Sequence[TaskGroup]) -> Details:
-    """What fits into a page: the more cells, the fewer samples of each; at last only cells with a failure."""
+def click_details(groups: Sequence[TaskGroup]) -> markupsafe.Markup:
+    """What fits into a page, as JSON with < and > escaped: the more cells, the fewer samples of each.
+
+    If one of each is too much, only cells with a failure keep one; if those are too many, none.
+    """
     limit = _MAX_SAMPLES
     while True:
-        details = _details(groups, limit)
-        if len(json.dumps(details)) <= _MAX_BYTES:
-            return details
+        text = htmlsafe_json_dumps(_details(groups, limit), dumps=functools.partial(json.dumps, ensure_ascii=False))
+        if len(text.encode()) <= _MAX_BYTES:
+            return text
         if limit == 0:
-            return {}
+            return markupsafe.Markup("{}")
         limit //= 2
 
 

@@ -121,7 +121,7 @@ def inline_svg(figure: Figure, key: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(|href=")#([\w-]+)', text))
-    text = re.sub(r' id="([\w-]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r'(url\(|href=")#', rf"\1#{key}-", text)
     return text.replace("<svg", f'<svg role="img" aria-label="{_attribute(label)}"', 1)
 
