@@ -22,7 +22,7 @@ from longctx.statistics.scores import Scores
 Values = NDArray[np.float64]
 """Shape (num_trials, num_groups, num_items), NaN where there is none. A group is what a mean is taken of."""
 
-NUM_DRAWS = 4000
+NUM_DRAWS = 2000
 MIN_TRIALS = 10
 """From so many trials on, whole trials are resampled."""
 
