@@ -82,7 +82,7 @@ def test_many_trials_have_the_interval_of_student() -> None:
 
 @pytest.mark.parametrize("num_trials", [4, MIN_TRIALS, 30])
 def test_samples_of_a_trial_that_are_all_alike_count_once(num_trials: int) -> None:
-    per_trial = np.arange(num_trials) % 2.0
+    per_trial = np.array([float(i % 2) for i in range(num_trials)])
     alike = np.repeat(per_trial, 5).reshape(num_trials, 1, 5)
     (clustered,), (single,) = estimate_means(alike), estimate_means(per_trial.reshape(-1, 1, 1))
     assert clustered is not None

@@ -107,7 +107,7 @@ class AdaptiveDesign:
             if not all(s.id in asked for s in step.samples):
                 return step
         shape = (len(self.family.lengths), -1)
-        was_begun = np.array([step in begun for step in self.steps]).reshape(shape)
+        was_begun = np.array([any(s.id in asked for s in step.samples) for step in self.steps]).reshape(shape)
         scored = {row.sample_id for row in rows if row.status == "ok"}
         failed = {step.length for step in begun if not any(s.id in scored for s in step.samples)}
         place = next_place(
