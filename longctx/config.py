@@ -22,6 +22,7 @@ _CHOICES = {
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "attention": ("auto", "fa4", "fa3", "fa2", "cudnn", "flash", "reference"),
     "rope": ("model", "float64"),
+    "rule": ("ruler", "nolima"),
 }
 
 
@@ -59,6 +60,10 @@ class SweepConfig:
     """Let a haystack that is too short say the same again; the report prints how much of it is repeated."""
     controls: bool = True
     """Ask every question without the haystack too, and after its supporting text alone."""
+    adaptive: bool = False
+    """Ask where it tells most about the effective length, not everywhere; `trials` is then the most a length gets."""
+    rule: str = "ruler"
+    """The rule of the effective length that an adaptive sweep looks for."""
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
@@ -72,6 +77,10 @@ class SweepConfig:
             raise ConfigError(f"depths are {self.depths}; each must lie between 0.0 and 1.0.")
         if not self.task:
             raise ConfigError("No task was named.")
+        if self.adaptive and (self.design == "packed" or len(self.task) > 1):
+            raise ConfigError("An adaptive sweep has one task, and a document for every cell: --design isolated.")
+        if self.rule != "ruler" and not self.adaptive:
+            raise ConfigError(f"rule is {self.rule!r}; it belongs to an adaptive sweep, reports show all rules.")
         for name in ("task", "depths"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ConfigError(f"{name} names a value twice: {getattr(self, name)}.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from longctx.config import KvBudget, SweepConfig
     from longctx.engine.loading import ModelCard
     from longctx.records import Sample
+    from longctx.sweep.adaptive import AdaptiveDesign
     from longctx.sweep.shard import Shard
 
 _MAX_UNASKED_SECONDS = 3600
@@ -44,8 +45,11 @@ _MAX_UNASKED_SECONDS = 3600
     click.option("--beyond-window", is_flag=True, default=None, help="Allow lengths over the advertised window."),
     options.allow_repeats,
     options.controls,
+    click.option("--adaptive", is_flag=True, default=None, help="Ask where it tells most, up to --trials at a length."),
+    click.option("--rule", help="What an adaptive sweep looks for: ruler or nolima.  [default: ruler]"),
     options.trust_remote_code,
 )
+@click.option("--budget", help="Of an adaptive sweep: 1e18FLOP, 2h, 30min.  [default: a quarter of the grid]")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file with any of the above.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-HASH]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and load no weights.")
@@ -67,6 +71,7 @@ def command(
     kv_host: str | None,
     kv_disk: Path | None,
     shard: str | None,
+    budget: str | None,
     **flags: Any,
 ) -> None:
     """Measure a model over a grid of lengths and depths, and draw the report."""
@@ -78,16 +83,31 @@ def command(
 
     part = launched_shard() if shard is None else parse_shard(shard)
     device, host = (None if text is None else parse_bytes(text) for text in (kv_device, kv_host))
-    _run(resolve_config(config_file, flags), KvBudget(device, host, kv_disk), part, out, dry_run, yes)
+    config = resolve_config(config_file, flags)
+    if config.adaptive and part.count > 1:
+        raise ConfigError("An adaptive sweep is one process: what it asks next follows from all answers.")
+    if budget is not None and not config.adaptive:
+        raise ConfigError("A budget is for an adaptive sweep: add --adaptive.")
+    _run(config, KvBudget(device, host, kv_disk), part, out, dry_run, yes, budget)
 
 
-def _run(asked: SweepConfig, budget: KvBudget, shard: Shard, out: Path | None, dry_run: bool, yes: bool) -> None:
+def _run(
+    asked: SweepConfig,
+    budget: KvBudget,
+    shard: Shard,
+    out: Path | None,
+    dry_run: bool,
+    yes: bool,
+    adaptive_budget: str | None,
+) -> None:
     from longctx.engine.loading import read_card
     from longctx.engine.sources import find_source, if_converted, prepare
     from longctx.engine.speed import prefill_rate
     from longctx.store import check_identity, read_rows
+    from longctx.sweep.adaptive import make_design, parse_budget, to_ask_first
     from longctx.sweep.plan import make_plan, resolve, sample_cost
     from longctx.sweep.run import missing, samples_digest
+    from longctx.terminal.adaptive import print_design, print_fit
     from longctx.terminal.sweep import print_plan, print_todo
 
     source = find_source(asked.model)
@@ -99,21 +119,30 @@ def _run(asked: SweepConfig, budget: KvBudget, shard: Shard, out: Path | None, d
     plan = make_plan(config, card)
     identity = {"config": config.to_json(), "samples": samples_digest(plan.samples)}
     check_identity(folder, identity)
-    todo = missing(shard.pick(plan.samples), read_rows(folder))
-    flops = sample_cost(todo, config.chunk, card.shape).flops
+    rows = read_rows(folder)
     rate = prefill_rate(config.dtype, config.device)
     print_plan(plan, config, card, rate)
-    print_todo(len(todo), len(plan.samples), flops / rate, folder)
+    design = None
+    if config.adaptive:
+        design = make_design(plan.samples, config, card.shape, parse_budget(adaptive_budget), rate)
+        todo, flops = to_ask_first(plan.samples, rows), design.left(rows)
+        print_design(design, flops, rate, folder)
+    else:
+        todo = missing(shard.pick(plan.samples), rows)
+        flops = sample_cost(todo, config.chunk, card.shape).flops
+        print_todo(len(todo), len(plan.samples), flops / rate, folder)
     if dry_run:
         return
-    if todo:
+    if todo or (design is not None and design.goes_on(rows)):
         if config.design == "isolated" and flops / rate > _MAX_UNASKED_SECONDS and not yes:
             _ask(flops / rate)
-        _answer(todo, config, budget, shard, card, identity, folder, flops)
+        _answer(todo, config, budget, shard, card, identity, folder, flops, design)
     if missing(plan.samples, read_rows(folder)) and shard.count > 1:
         click.echo(f"Part {shard.index} of {shard.count} is done; the report is drawn when all are.")
         return
     redraw(folder)
+    if design is not None:
+        print_fit(design, read_rows(folder))
 
 
 def _ask(seconds: float) -> None:
@@ -134,11 +163,13 @@ def _answer(
     identity: dict[str, Any],
     path: Path,
     flops: int,
+    design: AdaptiveDesign | None,
 ) -> None:
-    """Load the model and answer the samples that have no score yet."""
+    """Load the model and answer the samples that have no score yet; with a design, then what it chooses."""
     from longctx import environment
     from longctx.backends.hf import HuggingFaceBackend
-    from longctx.store import RunFolder
+    from longctx.store import RunFolder, read_rows
+    from longctx.sweep.adaptive import run_adaptive
     from longctx.sweep.run import run_samples
     from longctx.sweep.shard import launched_device
     from longctx.terminal.sweep import SweepProgress
@@ -158,9 +189,11 @@ def _answer(
         RunFolder(path, {**identity, "model": backend.fingerprint}, start, shard.rows_name) as folder,
         SweepProgress(flops, len(todo)) as progress,
     ):
-        run_samples(
-            todo, config, card.window, backend, folder, progress.add_row, progress.add_flops, card.tokenizer.decode
-        )
+        hooks = (progress.add_row, progress.add_flops, card.tokenizer.decode)
+        if design is None:
+            run_samples(todo, config, card.window, backend, folder, *hooks)
+        else:
+            run_adaptive(design, todo, config, card.window, backend, folder, read_rows(path), *hooks)
         folder.record_end(
             {
                 "ended": environment.utc_now(),

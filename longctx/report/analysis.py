@@ -11,6 +11,7 @@ from longctx.statistics import (
     Estimate,
     Interval,
     LengthResult,
+    Rule,
     Scores,
     check_monotone,
     effective_length,
@@ -19,6 +20,7 @@ from longctx.statistics import (
     length_estimates,
     worse_cells,
 )
+from longctx.statistics.curve import FittedCurve, count_outcomes, curve_family
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Analysis:
     """Each length against the shortest, paired."""
     rise_p_value: float | None = None
     """Of accuracy that never rises with length; None where it was not tested."""
+    fitted: FittedCurve | None = None
+    """Of an adaptive sweep, whose raw rates are biased: what it asked depends on what was answered."""
 
 
 def analyse(scores: Scores, counts: Sequence[LengthResult]) -> Analysis:
@@ -79,3 +83,10 @@ def analyse_counts(counts: Sequence[LengthResult]) -> Analysis:
     """The same where only counts are known: intervals are Wilson's, which take samples as independent."""
     points = tuple(LengthPoint(result, result.interval(), float(result.num_scored)) for result in counts)
     return Analysis(points, (effective_length(counts),))
+
+
+def analyse_adaptive(scores: Scores, counts: Sequence[LengthResult], rule: Rule) -> Analysis:
+    """The analysis of an adaptive sweep: the effective length is that of the fitted curve, and of its one rule."""
+    fitted = curve_family(scores.lengths, rule, len(scores.depths)).fit(count_outcomes(scores))
+    points = tuple(LengthPoint(result, result.interval(), float(result.num_scored)) for result in counts)
+    return Analysis(points, (fitted.effective,), fitted=fitted)

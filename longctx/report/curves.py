@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from longctx.report.groups import Series, TaskGroup
 from longctx.report.theme import MARKERS, WIDTH, Theme, axis_label, readable_ticks, style
+from longctx.statistics.curve import FittedCurve
 
 _CONTROL_NAMES = {"closed_book": "question\nalone", "short": "facts\nalone"}
 _CONTROL_STEP = 0.11
@@ -37,15 +38,18 @@ def draw_curve(group: TaskGroup, theme: Theme) -> Figure:
 
 def _draw_series(axes: Axes, series: Series, theme: Theme, shift: float) -> None:
     hue, marker = theme.series[series.index], MARKERS[series.index]
+    if series.task.analysis.fitted is not None:
+        _draw_fitted(axes, series.task.analysis.fitted, hue, shift)
     shown = [point for point in series.task.points if point.interval]
     intervals = [point.interval for point in shown]
     x = [log2(result.length) + shift for result in shown]
     y = [result.accuracy or 0.0 for result in shown]
     low = [interval.low for interval in intervals if interval]
     high = [interval.high for interval in intervals if interval]
-    axes.fill_between(x, low, high, color=hue, alpha=0.16, lw=0)
+    if series.task.analysis.fitted is None:
+        axes.fill_between(x, low, high, color=hue, alpha=0.16, lw=0)
+        axes.plot(x, y, color=hue, lw=1.3)
     axes.vlines(x, low, high, color=hue, lw=1.1)
-    axes.plot(x, y, color=hue, lw=1.3)
     axes.plot([], [], marker, ls="-", ms=5.5, color=hue, label=series.label)
     for at, accuracy, result in zip(x, y, shown, strict=True):
         hollow = series.summary.is_past(result.length)
@@ -53,6 +57,14 @@ def _draw_series(axes: Axes, series: Series, theme: Theme, shift: float) -> None
     for point in series.task.points:
         if point.counts.num_failed:
             axes.plot(log2(point.length) + shift, -0.04, "x", ms=6, mew=1.8, color=theme.alarm, clip_on=False)
+
+
+def _draw_fitted(axes: Axes, fitted: FittedCurve, hue: str, shift: float) -> None:
+    """An adaptive sweep's curve and its band; its raw rates are points without a line."""
+    x = [log2(length) + shift for length in fitted.lengths]
+    low, high = [one.low for one in fitted.intervals], [one.high for one in fitted.intervals]
+    axes.fill_between(x, low, high, color=hue, alpha=0.16, lw=0)
+    axes.plot(x, fitted.accuracies, color=hue, lw=1.6, ls="--")
 
 
 def _draw_controls(axes: Axes, group: TaskGroup, theme: Theme, octaves: float) -> dict[float, str]:

@@ -69,6 +69,11 @@ class Section:
         return any(series.task.cells for series in self.group.series)
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether a run was adaptive."""
+        return any(series.task.analysis.fitted for series in self.group.series)
+
+    @property
     def has_controls(self) -> bool:
         return any(series.task.controls for series in self.group.series)
 

@@ -8,14 +8,14 @@ from statistics import mean
 from typing import Any
 
 from longctx.records import Row
-from longctx.report.analysis import Analysis, LengthPoint, analyse
+from longctx.report.analysis import Analysis, LengthPoint, analyse, analyse_adaptive
 from longctx.report.capacity import Capacity, addressable, effective
 from longctx.report.cells import CellResult, make_cells
 from longctx.report.controls import ControlResult, control_results
 from longctx.report.costs import Cost, sum_costs
 from longctx.report.hops import HopResult, SpanResult, hop_results, span_results
 from longctx.report.verdict import Verdict, judge
-from longctx.statistics import LengthResult, Scores
+from longctx.statistics import RULES, LengthResult, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,7 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
     )
     lengths, depths = tuple(config["lengths"]), tuple(config["depths"])
     model, window = manifest["model"]["name"], int(manifest["model"]["window"])
+    num_cells = len(lengths) * len(depths) * len(config["task"])
     tasks = tuple(
         _summarise_task(
             task,
@@ -135,7 +136,7 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
         depths=depths,
         tasks=tasks,
         num_rows=len(own),
-        num_expected=len(lengths) * len(depths) * int(config["trials"]) * len(tasks),
+        num_expected=len(own) if config.get("adaptive", False) else num_cells * int(config["trials"]),
         failed=tuple(row for row in [*own, *controls] if row.status != "ok"),
         wrong=tuple(row for row in own if row.score is not None and row.score < 1.0),
         rows=tuple(own),
@@ -153,27 +154,31 @@ def _summarise_task(
     lengths, depths, trials = config["lengths"], config["depths"], int(config["trials"])
     cells = make_cells(rows, lengths, depths, trials, window)
     scores = Scores.from_rows(rows, lengths, depths, trials)
-    analysis = analyse(scores, [_length_result(length, cells) for length in lengths])
+    adaptive = config.get("adaptive", False)
+    counts = [_length_result(length, cells, adaptive) for length in lengths]
+    analysis = analyse_adaptive(scores, counts, RULES[config["rule"]]) if adaptive else analyse(scores, counts)
+    design = f"{config['design']}, adaptive" if adaptive else config["design"]
     return TaskSummary(
         task=task,
         cells=cells,
         analysis=analysis,
         means=tuple(_means([row for row in rows if row.length == length]) for length in lengths),
         controls=control_results(controls),
-        verdict=judge(model, window, task.partition(":")[0], config["design"], analysis.rules[0], analysis.points),
+        verdict=judge(model, window, task.partition(":")[0], design, analysis.rules[0], analysis.points, adaptive),
         hops=hop_results(rows, lengths),
         spans=span_results(rows),
         scores=scores,
     )
 
 
-def _length_result(length: int, cells: Sequence[CellResult]) -> LengthResult:
+def _length_result(length: int, cells: Sequence[CellResult], adaptive: bool) -> LengthResult:
+    """What an adaptive sweep did not ask is not missing."""
     column = [cell for cell in cells if cell.length == length]
     return LengthResult(
         length=length,
         num_right=sum(cell.counts.num_right for cell in column),
         num_scored=sum(cell.counts.num_scored for cell in column),
-        num_failed=sum(len(cell.failures) + cell.num_missing for cell in column),
+        num_failed=sum(len(cell.failures) + (0 if adaptive else cell.num_missing) for cell in column),
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from longctx.report.analysis import LengthPoint
 from longctx.statistics import EffectiveLength, trials_needed
 
+_NAMES = {"ruler": "RULER's threshold", "nolima": "NoLiMa's rule", "all_depths": "the same for every depth"}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -18,11 +20,17 @@ class Verdict:
 
 
 def judge(
-    model: str, window: int | None, task: str, design: str, found: EffectiveLength, points: Sequence[LengthPoint]
+    model: str,
+    window: int | None,
+    task: str,
+    design: str,
+    found: EffectiveLength,
+    points: Sequence[LengthPoint],
+    adaptive: bool = False,
 ) -> Verdict:
     """The verdict on one task: `found` is its effective length, `points` are its results, one for every tested length.
 
-    `window` is the advertised one, in tokens; None if it is not known.
+    `window` is the advertised one, in tokens; None if it is not known. `adaptive`: it is of a fitted curve.
     """
     shortest, longest = found.lengths[0], found.lengths[-1]
     if found.value is None and found.first_failed is not None and found.first_failed.num_failed:
@@ -39,12 +47,21 @@ def judge(
     failed = next((p for p in points if found.first_failed and p.length == found.first_failed.length), None)
     if failed is not None:
         sentence += f" {_at_failure(failed)}"
-    rule = (
-        f"Rule: the longest tested length at which, and at every shorter one, accuracy is at least "
-        f"{found.threshold:.1%} (RULER's threshold). Its interval applies the same rule to the ends of each length's "
-        f"95 % interval. A length with an unscored sample does not pass."
+    notes = () if adaptive else tuple(_notes(found, points))
+    return Verdict(sentence, _rule(found, adaptive), notes, found)
+
+
+def _rule(found: EffectiveLength, adaptive: bool) -> str:
+    rule = f"Rule: the longest tested length at which {found.rule.text} ({_NAMES[found.rule.name]})."
+    if adaptive:
+        return (
+            f"{rule} The sweep was adaptive: each document went where it told most about this length, so the rates "
+            "themselves are biased. A curve is fitted to them; stated are the posterior's median and 95 % of it."
+        )
+    return (
+        f"{rule} Its interval applies the same rule to the ends of each length's 95 % interval. "
+        "A length with an unscored sample does not pass."
     )
-    return Verdict(sentence, rule, tuple(_notes(found, points)), found)
 
 
 def _interval(found: EffectiveLength) -> str:

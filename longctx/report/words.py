@@ -96,7 +96,8 @@ def _of_completeness(summary: Summary) -> list[str]:
 
 
 def _of_size(summary: Summary) -> list[str]:
-    fewest = min((point.counts.num_scored for task in summary.tasks for point in task.points), default=0)
+    counted = [task for task in summary.tasks if task.analysis.fitted is None]
+    fewest = min((point.counts.num_scored for task in counted for point in task.points), default=_FEW)
     if fewest >= _FEW:
         return []
     return [f"Some lengths have as few as {fewest} scored answers; differences within the intervals are no findings."]
@@ -104,6 +105,11 @@ def _of_size(summary: Summary) -> list[str]:
 
 def _of_design(summary: Summary) -> list[str]:
     found = []
+    if any(task.analysis.fitted for task in summary.tasks):
+        found.append(
+            "Adaptive design: cells have unequal numbers of samples, chosen by earlier answers. Quote the fitted "
+            "curve and its interval, not the cells."
+        )
     if summary.design == "packed":
         found.append(
             "Packed design: the facts of all cells stand in one document and distract from one another, "

@@ -22,7 +22,8 @@ from longctx.statistics.scores import Scores
 Values = NDArray[np.float64]
 """Shape (num_trials, num_groups, num_items), NaN where there is none. A group is what a mean is taken of."""
 
-NUM_DRAWS = 4000
+_TINY = 1e-300
+NUM_DRAWS = 2000
 MIN_TRIALS = 10
 """From so many trials on, whole trials are resampled."""
 
@@ -64,18 +65,20 @@ def draw_means(values: Values, least: float, most: float, effect: float) -> Draw
     """
     mask = ~np.isnan(values)
     num_trials, num_groups, _ = values.shape
-    filled = np.where(mask, values, 0.0)
+    filled, one = np.where(mask, values, 0.0), _gammas(num_groups, 1.0, 1)
     if num_trials >= MIN_TRIALS:
-        concentration = _trial_concentration(num_trials)
         sums, counts = filled.sum(2), mask.sum(2).astype(float)
+        weights = _gammas(num_trials, _trial_concentration(num_trials), 0)
+        total, weight = weights @ sums, weights @ counts
+        # One effective sample weighs its share of what all of this draw weigh.
+        extra = one * weight * effect / np.maximum(1, counts.sum(0))
     else:
-        concentration = round(1 / effect, 3)
         sums = filled.transpose(0, 2, 1).reshape(-1, num_groups)
         counts = mask.transpose(0, 2, 1).reshape(-1, num_groups).astype(float)
-    weights = _gammas(len(sums), concentration, 0)
-    extra = _gammas(num_groups, 1.0, 1) * concentration * effect
-    total, weight = weights @ sums, weights @ counts
-    return Draws((total + extra * least) / (weight + extra), (total + extra * most) / (weight + extra))
+        weights = _gammas(len(sums), round(1 / effect, 3), 0)
+        total, weight, extra = weights @ sums, weights @ counts, one
+    both = np.maximum(weight + extra, _TINY)
+    return Draws((total + extra * least) / both, (total + extra * most) / both)
 
 
 def estimate_means(

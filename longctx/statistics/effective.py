@@ -95,18 +95,28 @@ def _under(rule: Rule, scores: Scores, tail: float) -> EffectiveLength:
 
 def _passes(rule: Rule, values: Values, tail: float) -> NDArray[np.bool_]:
     """By the mean, by the interval's lower end and by its upper end: shape (3, num_lengths)."""
-    num_trials, num_lengths, num_depths = values.shape
     if rule.every_depth:
-        cells = values.reshape(num_trials, num_lengths * num_depths, 1)
-        # All depths pass if each does; but that one of many does not is seen by chance at one of them.
-        found = _ends(cells, 0.0, 1.0, tail, tail / num_depths) >= rule.threshold - _ROUNDING
-        return np.asarray(found.reshape(3, num_lengths, num_depths).all(axis=2))
+        return np.asarray((_cell_ends(values, tail) >= rule.threshold - _ROUNDING).all(axis=2))
     if not rule.of_base:
         return np.asarray(_ends(values, 0.0, 1.0, tail, tail) >= rule.threshold - _ROUNDING)
     margins = values - rule.threshold * values[:, :1]
     passes = _ends(margins, -rule.threshold, 1.0, tail, tail) >= -_ROUNDING
     passes[:, 0] = True
     return np.asarray(passes & bool(np.nansum(values[:, 0]) > 0))
+
+
+def _cell_ends(values: Values, tail: float) -> NDArray[np.float64]:
+    """Means of cells and their Wilson intervals, shape (3, num_lengths, num_depths); 0 for a cell without a score.
+
+    All depths pass if each does; but that one of many does not is seen by chance at one of them, so the upper ends
+    are corrected for their number (Bonferroni).
+    """
+    from statsmodels.stats.proportion import proportion_confint  # slow to import
+
+    num, total = (~np.isnan(values)).sum(0), np.nansum(values, axis=0)
+    low, _ = proportion_confint(total, np.maximum(1, num), 2 * tail, method="wilson")
+    _, high = proportion_confint(total, np.maximum(1, num), 2 * tail / values.shape[2], method="wilson")
+    return np.where(num > 0, np.stack([total / np.maximum(1, num), low, high]), 0.0)
 
 
 def _ends(values: Values, least: float, most: float, tail_low: float, tail_high: float) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ from longctx.errors import ConfigError
 from longctx.statistics.rules import RULER_THRESHOLD
 
 ASSUMED_ACCURACY = 0.9
+_COARSE = 0.2
+"""A drop that a sweep should be able to find."""
 ASSUMED_CORRELATION = 0.1
 """Between the scores of two samples of one trial, where none was measured."""
 
@@ -125,9 +127,6 @@ def sweep_power(num_trials: int, num_depths: int, num_lengths: int) -> SweepPowe
     return SweepPower(num, to_show, drop, tuple(warnings))
 
 
-_COARSE = 0.2
-
-
 def trials_needed(threshold: float = RULER_THRESHOLD) -> int:
     """Fewest samples, all right, whose Wilson interval lies above the threshold.
 
@@ -135,3 +134,25 @@ def trials_needed(threshold: float = RULER_THRESHOLD) -> int:
     """
     z = 1.959963984540054
     return int(-(-threshold * z * z // (1 - threshold)))
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one kind of comparison takes, on each side."""
+
+    what: str
+    num_samples: int
+    """Independent ones."""
+    num_trials: int
+    """Of several depths, whose scores are alike to the degree that was stated."""
+
+
+def needed_trials(comparison: Comparison, num_depths: int, correlation: float) -> tuple[Need, ...]:
+    """What tells two lengths or two models apart, and what shows that a length passes; raises ConfigError."""
+    samples = {
+        "two lengths of one sweep, paired": pairs_needed(comparison),
+        "two models on the same prompts, paired": pairs_needed(comparison),
+        "two models on other prompts": samples_needed(comparison),
+        f"a perfect score shows {RULER_THRESHOLD:.1%}": samples_to_show(),
+    }
+    return tuple(Need(what, num, trials_for(num, num_depths, correlation)) for what, num in samples.items())

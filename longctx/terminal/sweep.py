@@ -17,6 +17,7 @@ from longctx.config import SweepConfig
 from longctx.lengths import format_length
 from longctx.records import Row
 from longctx.report.text import visible
+from longctx.statistics.power import sweep_power
 from longctx.terminal.format import format_bytes, format_seconds, new_console
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, rate: float) ->
         f"chunks of {config.chunk} tokens; time at {rate / 1e9:,.0f} GFLOP/s, a share of this machine's matrix "
         f"product just now"
     )
+    for warning in sweep_power(config.trials, len(config.depths), len(config.lengths)).warnings:
+        console.print(f"[yellow]! {escape(warning)}[/]")
 
 
 def print_todo(num_todo: int, num_samples: int, seconds: float, folder: Path) -> None:
