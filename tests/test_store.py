@@ -73,6 +73,17 @@ def test_every_start_is_noted_in_the_manifest(tmp_path: Path) -> None:
     assert read_manifest(tmp_path)["starts"] == [{"started": "now"}] * 2
 
 
+def test_what_a_start_took_is_noted_at_its_end(tmp_path: Path) -> None:
+    for flops in (1, 2):
+        with open_folder(tmp_path) as folder:
+            folder.record_end({"flops": flops})
+    with open_folder(tmp_path):
+        pass  # killed: it has no end
+    manifest = read_manifest(tmp_path)
+    assert manifest["ends"] == [{"flops": 1}, {"flops": 2}]
+    assert len(manifest["starts"]) == 3
+
+
 def test_a_folder_of_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     with open_folder(tmp_path) as folder:
         folder.append(make_row())

@@ -23,7 +23,7 @@ def to_model_card(summary: Summary) -> bytes:
             task_type="text-generation",
             dataset_type="longctx",
             dataset_name=f"{task.name} at {point.length:,} tokens",
-            dataset_config=task.task,
+            dataset_config=f"{task.task}:context_length={point.length}",  # what tells results apart there
             dataset_args={"context_length": point.length, "design": summary.design},
             metric_type="accuracy",
             metric_name="accuracy",

@@ -13,12 +13,19 @@
 
   const cellAt = (event) => (event.target instanceof Element ? event.target.closest("button.cell") : null);
 
+  let shown = null;
+
   const showTip = (event) => {
-    const cell = cellAt(event);
-    tip.hidden = !cell;
-    if (!cell) return;
-    tip.textContent = cell.getAttribute("aria-label").split("; ").join("\n");
-    const at = cell.getBoundingClientRect();
+    shown = cellAt(event);
+    tip.hidden = !shown;
+    if (!shown) return;
+    tip.textContent = shown.getAttribute("aria-label").split("; ").join("\n");
+    placeTip();
+  };
+
+  const placeTip = () => {
+    if (!shown) return;
+    const at = shown.getBoundingClientRect();
     const left = Math.min(at.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
     tip.style.left = `${Math.max(8, left)}px`;
     const below = at.bottom + tip.offsetHeight + 8 < window.innerHeight;
@@ -78,7 +85,7 @@
 
   document.addEventListener("mouseover", showTip);
   document.addEventListener("focusin", showTip);
-  document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  document.addEventListener("scroll", placeTip, { passive: true, capture: true });
   document.addEventListener("click", (event) => {
     const cell = cellAt(event);
     if (cell) openPanel(cell);
