@@ -65,7 +65,7 @@ def test_lm_eval_results_become_counts_by_length(tmp_path: Path) -> None:
     summary = read_results(write_json(tmp_path / "results_x.json", lm_eval_results()))
     assert counts(summary) == {
         "niah_single_1": [(4096, 20, 20), (8192, 15, 20)],
-        "ruler_vt": [(4096, 466, 500), (8192, 250, 500)],  # 0.933 of 500 is 466.5
+        "vt": [(4096, 466, 500), (8192, 250, 500)],  # 0.933 of 500 is 466.5
     }
     assert (summary.model, summary.window, summary.depths) == ("owner/model", None, ())
     first = summary.tasks[0]
@@ -82,7 +82,7 @@ def test_lm_eval_results_become_counts_by_length(tmp_path: Path) -> None:
 def test_lm_eval_counts_by_length_are_taken_where_they_are_kept(tmp_path: Path) -> None:
     content = lm_eval_results()
     content["results"]["ruler_vt"]["sample_count"] = {"4096,none": 100, "8192,none": 10}
-    assert counts(read_results(write_json(tmp_path / "r.json", content)))["ruler_vt"] == [
+    assert counts(read_results(write_json(tmp_path / "r.json", content)))["vt"] == [
         (4096, 93, 100),
         (8192, 5, 10),
     ]

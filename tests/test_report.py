@@ -237,6 +237,32 @@ def test_a_cell_that_is_worse_than_its_length_is_marked() -> None:
     assert make_summary(grid(trials=12), trials=12).tasks[0].analysis.worse == frozenset()
 
 
+@pytest.mark.parametrize("lengths", [[2048], LENGTHS])
+@pytest.mark.parametrize("depths", [[0.5], DEPTHS])
+@pytest.mark.parametrize("trials", [1, 2])
+def test_any_grid_has_a_verdict(lengths: list[int], depths: list[float], trials: int) -> None:
+    rows = grid({}, lengths, depths, trials)
+    (task,) = make_summary(rows, lengths=lengths, depths=depths, trials=trials).tasks
+    assert "is at least" in task.verdict.sentence
+    assert len(task.analysis.length_effects) == len(lengths) - 1
+    assert all(point.counts.num_scored == len(depths) * trials for point in task.points)
+
+
+def test_an_adaptive_sweep_is_judged_by_its_fitted_curve() -> None:
+    """All right at 1k and 2k, all wrong at 8k, 4k never asked: no length failed for want of samples."""
+    lengths = [1024, 2048, 4096, 8192]
+    rows = [row for row in grid({}, [1024, 2048, 8192], trials=20) if row.length != 1024 or row.trial < 3]
+    rows = [dataclasses.replace(row, score=float(row.length < 8192)) for row in rows]
+    summary = make_summary(rows, lengths=lengths, trials=20, adaptive=True, rule="ruler")
+    (task,) = summary.tasks
+    assert task.analysis.fitted is not None
+    assert (task.verdict.effective.low, task.verdict.effective.high) == (2048, 4096)
+    assert "(isolated, adaptive)" in task.verdict.sentence
+    assert "The sweep was adaptive" in task.verdict.rule
+    assert "Quote the fitted curve" in "\n".join(caveats(summary))
+    assert "not finished" not in "\n".join(caveats(summary))
+
+
 def test_points_have_no_interval_where_nothing_was_scored() -> None:
     nothing = grid({(4096, depth, trial): FAILED for depth in DEPTHS for trial in range(TRIALS)})
     point: LengthPoint = make_summary(nothing).tasks[0].points[2]

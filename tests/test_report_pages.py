@@ -174,7 +174,7 @@ def test_several_runs_stand_side_by_side_with_their_differences() -> None:
     text = page(*summaries)
     assert len(re.findall(r'<table class="heatmap">', text)) == 2
     assert "a &lt;b&gt;model&lt;/b&gt; (B) less a &lt;b&gt;model&lt;/b&gt; (A)" in text
-    assert "the same questions, paired" in text
+    assert "asked the same questions, compared in pairs" in text
     assert re.search(r'class="sure"><td>4,096</td>.*?<td>-100</td>', text, re.DOTALL)
     said = markdown(*summaries)
     assert "| 4,096 | a &lt;b&gt;model&lt;/b&gt; (B) less a &lt;b&gt;model&lt;/b&gt; (A) | -100 |" in said

@@ -139,7 +139,8 @@ def test_a_sweep_from_the_command_line_leaves_everything(model_folder: Path, tmp
     result = sweep(model_folder, tmp_path / "run")
     assert result.exit_code == 0, result.output
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == {"manifest.json", "rows.jsonl", "report.html", "report.md", "heatmap.png", "heatmap.svg"}
+    pictures = {"bars.png", "bars.svg", "heatmap.png", "heatmap.svg"}
+    assert files == {"manifest.json", "rows.jsonl", "report.html", "report.md"} | pictures
     assert "12 of 12 samples to run" in result.output
     assert "tiny-llama advertises 1,024 tokens; its effective length" in result.output
     rows = read_rows(tmp_path / "run")
@@ -153,6 +154,11 @@ def test_a_sweep_from_the_command_line_leaves_everything(model_folder: Path, tmp
     assert start["packages"]["torch"]
     assert start["hardware"]["num_cores"] >= 1
     assert start.keys() >= {"started", "code"}
+    assert all(row.targets[0] in row.excerpt and row.question for row in rows)
+    (end,) = manifest["ends"]
+    assert end["kv_bytes"]["device"] > 0
+    assert end["flops"] > 0
+    assert f"{end['flops']:.3g} floating-point operations" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_a_second_call_runs_nothing_and_draws_again(model_folder: Path, tmp_path: Path) -> None:
@@ -344,4 +350,4 @@ def test_what_fits_in_no_tier_is_a_row_and_the_rest_goes_on(model_folder: Path, 
     assert result.exit_code == 0, result.output
     found = {row.length: row.status for row in read_rows(tmp_path / "run")}
     assert found == {300: "ok", 9000: "no_space"}
-    assert "no_space" in (tmp_path / "run" / "report.md").read_text()
+    assert r"| no\_space | 1 |" in (tmp_path / "run" / "report.md").read_text()

@@ -19,6 +19,14 @@ from longctx.report.details import outcome
 from longctx.report.summary import Summary, TaskSummary
 
 _TOOL = "lm-evaluation-harness"
+_RULERS_OWN = {
+    "ruler_vt": "vt",
+    "ruler_cwe": "cwe",
+    "ruler_fwe": "fwe",
+    "ruler_qa_squad": "qa_1",
+    "ruler_qa_hotpot": "qa_2",
+}
+"""RULER's names of tasks that it renames, so that they stand beside those of others."""
 
 
 def read_lm_eval(path: Path) -> Imported:
@@ -28,7 +36,7 @@ def read_lm_eval(path: Path) -> Imported:
         results = content["results"]
         groups = content.get("groups", {})
         tasks = {
-            name: _task(path, name, metrics, content)
+            _RULERS_OWN.get(name, name): _task(path, name, metrics, content)
             for name, metrics in results.items()
             if name not in groups and isinstance(metrics, dict)
         }

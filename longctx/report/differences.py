@@ -25,6 +25,11 @@ class RunDifference:
     """Both runs answered the same questions, and were compared question by question."""
 
     @property
+    def pairing(self) -> str:
+        """What the runs were asked, and so how they were compared."""
+        return "the same questions, compared in pairs" if self.paired else "different questions, compared as wholes"
+
+    @property
     def significant(self) -> bool:
         """The interval leaves out zero."""
         return self.interval.low > 0.0 or self.interval.high < 0.0

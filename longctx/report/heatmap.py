@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,12 +50,18 @@ def draw_heatmap(group: TaskGroup, theme: Theme, title: str) -> Figure:
 
 def _caption(group: TaskGroup, has_maps: bool) -> str:
     designs = " and ".join(sorted({series.summary.design for series in group.series}))
+    if any(series.task.analysis.fitted for series in group.series):
+        designs += " documents, placed adaptively; dashed: the fitted curve · points: raw rates of"
     cells = "cells: right/scored, ! others failed · " if has_maps and len(group.lengths) <= _MAX_LABELLED else ""
     return f"{designs} documents · {cells}bars: 95 % intervals · longctx"
 
 
 def _draw_points(axes: Axes, group: TaskGroup, series: Series, theme: Theme, shift: float) -> None:
-    hue = theme.series[series.index]
+    hue, fitted = theme.series[series.index], series.task.analysis.fitted
+    if fitted is not None:
+        axes.plot(
+            [group.lengths.index(x) + shift for x in fitted.lengths], fitted.accuracies, color=hue, ls="--", lw=1.6
+        )
     for result in series.task.points:
         interval, accuracy = result.interval, result.accuracy
         if interval is None or accuracy is None:
@@ -75,7 +83,7 @@ def _finish_curve(axes: Axes, group: TaskGroup, theme: Theme, with_ticks: bool) 
     if len(group.series) > 1:
         axes.legend(fontsize=8, frameon=False, loc="lower left")
     _label_lengths(axes, group, theme, shown=with_ticks)
-    _mark_window(axes, group, theme, labelled=True)
+    _mark_window(axes, group.lengths, group.window, theme, labelled=True)
 
 
 def _label_lengths(axes: Axes, group: TaskGroup, theme: Theme, shown: bool) -> None:
@@ -104,7 +112,7 @@ def _draw_cells(axes: Axes, group: TaskGroup, series: Series, theme: Theme) -> N
     axes.set_yticks(rows, [f"{depths[index]:.0%}" for index in rows])
     _label_lengths(axes, group, theme, shown=True)
     axes.spines[:].set_visible(False)
-    _mark_window(axes, group, theme, labelled=False)
+    _mark_window(axes, group.lengths, series.summary.window, theme, labelled=False)
 
 
 def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, labelled: bool) -> None:
@@ -121,18 +129,18 @@ def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, label
         axes.text(x, y, cell.label, ha="center", va="center", fontsize=8, color=ink, bbox=background)
 
 
-def _mark_window(axes: Axes, group: TaskGroup, theme: Theme, labelled: bool) -> None:
+def _mark_window(axes: Axes, lengths: Sequence[int], window: int | None, theme: Theme, labelled: bool) -> None:
     """A line between the last length inside the advertised window and the first one past it."""
-    if group.window is None:
+    if window is None:
         return
-    inside = sum(length <= group.window for length in group.lengths)
+    inside = sum(length <= window for length in lengths)
     if inside == 0:
         return
     axes.axvline(inside - 0.5, color=theme.alarm, lw=1.4, ls="--", clip_on=False)
     if not labelled:
         return
-    notes = [(f"advertised {axis_label(group.window)}", "right", -4)]
-    if inside < len(group.lengths):
+    notes = [(f"advertised {axis_label(window)}", "right", -4)]
+    if inside < len(lengths):
         notes.append(("past it", "left", 4))
     for text, side, offset in notes:
         axes.annotate(

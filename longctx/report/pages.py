@@ -74,6 +74,14 @@ class Section:
         return any(series.task.analysis.fitted for series in self.group.series)
 
     @property
+    def has_past(self) -> bool:
+        return any(series.summary.is_past(series.summary.lengths[-1]) for series in self.group.series)
+
+    @property
+    def has_failures(self) -> bool:
+        return any(point.counts.num_failed for series in self.group.series for point in series.task.points)
+
+    @property
     def has_controls(self) -> bool:
         return any(series.task.controls for series in self.group.series)
 
@@ -115,6 +123,7 @@ def render_html(report: Report) -> str:
         "runs": report.runs,
         "sections": sections,
         "bars": markupsafe.Markup(bars),
+        "has_addressable": any(summary.addressable for summary in report.summaries),
         "rule": report.groups[0].series[0].task.verdict.rule,
         "details": click_details(report.groups),
         "css": markupsafe.Markup(_asset("page.css")),

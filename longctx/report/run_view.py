@@ -83,9 +83,10 @@ def _subtitle(summary: Summary) -> str:
     if summary.manifest is None:
         return f"{window}{summary.num_rows:,} samples · {summary.design}"
     config = summary.manifest["config"]
+    trials = f"up to {config['trials']} trials" if config.get("adaptive", False) else f"{config['trials']} trials"
     return (
         f"{window}{summary.design} documents · {summary.num_rows:,} of {summary.num_expected:,} samples · "
-        f"{config['trials']} trials a cell · {config['template']} template · {_haystack(summary, config)}"
+        f"{trials} a cell · {config['template']} template · {_haystack(summary, config)}"
     )
 
 
