@@ -77,8 +77,8 @@ class SweepConfig:
             raise ConfigError(f"depths are {self.depths}; each must lie between 0.0 and 1.0.")
         if not self.task:
             raise ConfigError("No task was named.")
-        if self.adaptive and (self.design == "packed" or len(self.task) > 1):
-            raise ConfigError("An adaptive sweep has one task, and a document for every cell: --design isolated.")
+        if self.adaptive and len(self.task) > 1:
+            raise ConfigError(f"An adaptive sweep has one task, not {', '.join(self.task)}.")
         if self.rule != "ruler" and not self.adaptive:
             raise ConfigError(f"rule is {self.rule!r}; it belongs to an adaptive sweep, reports show all rules.")
         for name in ("task", "depths"):

@@ -9,6 +9,7 @@ beta-binomial. Before any answer, every effective length is as probable as any o
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -101,11 +102,13 @@ class CurveFamily:
     @lru_cache(maxsize=64)  # noqa: B019 - a process has few families, each for its whole life
     def log_likelihood(self, num: int, num_right: int) -> Floats:
         """Of one trial's outcome at every length, by curve: shape (num_curves, num_lengths)."""
-        from scipy.stats import betabinom  # slow to import
+        from scipy.special import betaln  # slow to import
 
         p, correlation, _, _ = self._states
         total = (1 / correlation - 1)[:, None]
-        return np.asarray(betabinom.logpmf(num_right, num, p * total, (1 - p) * total))
+        right, wrong = p * total, (1 - p) * total
+        ways = np.log(math.comb(num, num_right))
+        return np.asarray(ways + betaln(num_right + right, num - num_right + wrong) - betaln(right, wrong))
 
     @cached_property
     def _chances(self) -> Floats:
