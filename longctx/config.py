@@ -16,6 +16,8 @@ from longctx.lengths import parse_lengths
 from longctx.records import Design
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+ADAPTIVE_TRIALS = 20
+"""The most a length gets in an adaptive sweep, if nothing else is said."""
 _CHOICES = {
     "design": ("isolated", "packed"),
     "template": ("auto", "chat", "plain"),
@@ -158,4 +160,6 @@ def resolve_config(file: Path | None, flags: Mapping[str, Any]) -> SweepConfig:
     for name in values:
         if name not in legal:
             raise UnknownNameError("config key", name, legal)
+    if values.get("adaptive") is True:
+        values = {"trials": ADAPTIVE_TRIALS} | values
     return SweepConfig(**{name: _convert(name, value) for name, value in values.items()})

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from longctx.backends.scripted import ScriptedBackend
 from longctx.cli import main
-from longctx.config import SweepConfig
+from longctx.config import SweepConfig, resolve_config
 from longctx.engine.loading import ModelCard, read_card
 from longctx.engine.sources import find_source
 from longctx.errors import ConfigError
@@ -180,6 +180,12 @@ def test_what_is_no_budget(text: str) -> None:
 def test_a_budget_in_time_is_one_at_a_rate(design: AdaptiveDesign) -> None:
     assert parse_budget("2h").at(1e12, 1e20) == 7.2e15
     assert parse_budget(None).at(1e12, 1e20) == 0.25e20
+
+
+def test_it_may_ask_for_more_trials_than_a_grid() -> None:
+    assert resolve_config(None, {}).trials == 3
+    assert resolve_config(None, {"adaptive": True}).trials == 20
+    assert resolve_config(None, {"adaptive": True, "trials": 7}).trials == 7
 
 
 def test_the_plan_of_a_design(design: AdaptiveDesign, config: SweepConfig) -> None:
