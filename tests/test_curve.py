@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import betabinom
 from simulated_models import KINDS, draw_model
 
 from longctx.errors import ConfigError
 from longctx.statistics import RULES, Scores
 from longctx.statistics.curve import CurveFamily, count_outcomes, curve_family, fit_curve
+from longctx.statistics.curves import make_curves
 from longctx.statistics.placement import Place, next_place
 
 LENGTHS = (1024, 2048, 4096, 8192)
@@ -29,21 +31,41 @@ def test_every_answer_is_as_probable_before(family: CurveFamily) -> None:
     assert family.probabilities(family.posterior({})) == pytest.approx([0.2] * 5)
 
 
-def test_outcomes_have_probabilities(family: CurveFamily) -> None:
-    total = sum(np.exp(family.log_likelihood(NUM, right)) for right in range(NUM + 1))
-    np.testing.assert_allclose(total, 1.0)
+def test_outcomes_are_beta_binomial() -> None:
+    """One curve's chances against scipy's, through the posterior odds of two outcomes."""
+    curves = make_curves(LENGTHS, RULES["ruler"])
+    total = 1 / curves.correlations - 1
+    p = curves.accuracies[:, 2]
+    chance = betabinom.pmf(2, NUM, p * total, (1 - p) * total)
+    expected = curves.prior * chance / (curves.prior * chance).sum()
+    family = curve_family(LENGTHS, RULES["ruler"], NUM)
+    np.testing.assert_allclose(family.posterior({(2, NUM, 2): 1}), expected, rtol=1e-5)
+    partly = curve_family(LENGTHS, RULES["ruler"], NUM + 1)  # of four samples one failed
+    np.testing.assert_allclose(partly.posterior({(2, NUM, 2): 1}), expected, rtol=1e-9)
+
+
+def test_the_curves_are_ordered_by_what_passes() -> None:
+    curves = make_curves(LENGTHS, RULES["nolima"])
+    assert curves.prior.sum() == pytest.approx(1.0)
+    assert (np.diff(curves.num_passing) >= 0).all()
+    for row in np.random.default_rng(0).integers(len(curves.prior), size=50):
+        p = curves.accuracies[row]
+        passing = [x >= 0.85 * p[0] for x in p]
+        assert curves.num_passing[row] == (passing.index(False) if False in passing else 4)
 
 
 def test_the_gain_is_the_entropy_that_an_answer_takes_away(family: CurveFamily) -> None:
     seen = {(0, NUM, 3): 2, (2, NUM, 1): 1}
-    weight = family.posterior(seen)
+    weight, curves = family.posterior(seen), make_curves(LENGTHS, RULES["ruler"])
     for index, gain in enumerate(family.gains(weight)):
         expected = entropy(family.probabilities(weight))
         for right in range(NUM + 1):
-            chance = float(weight @ np.exp(family.log_likelihood(NUM, right)[:, index]))
+            total = 1 / curves.correlations - 1
+            p = curves.accuracies[:, index]
+            chance = float(weight @ betabinom.pmf(right, NUM, p * total, (1 - p) * total))
             more = family.posterior({**seen, (index, NUM, right): seen.get((index, NUM, right), 0) + 1})
             expected -= chance * entropy(family.probabilities(more))
-        assert gain == pytest.approx(expected, abs=1e-6)
+        assert gain == pytest.approx(expected, abs=1e-5)
 
 
 def test_clear_answers_give_a_clear_length(family: CurveFamily) -> None:
@@ -91,8 +113,10 @@ def test_scores_are_counted_by_trial(family: CurveFamily) -> None:
 def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot follow the rule all_depths"):
         curve_family(LENGTHS, RULES["all_depths"], NUM)
-    with pytest.raises(ConfigError, match="at least two lengths"):
+    with pytest.raises(ConfigError, match="from 2 to 16 lengths, not from 1"):
         curve_family(LENGTHS[:1], RULES["ruler"], NUM)
+    with pytest.raises(ConfigError, match="not from 17"):
+        curve_family(range(1000, 1017), RULES["ruler"], NUM)
 
 
 COSTS = np.repeat([[1.0], [2.0], [4.0], [8.0]], 6, axis=1)
