@@ -16,6 +16,8 @@ from longctx.lengths import parse_lengths
 from longctx.records import Design
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+ADAPTIVE_TRIALS = 20
+"""The most a length gets in an adaptive sweep, if nothing else is said."""
 _CHOICES = {
     "design": ("isolated", "packed"),
     "template": ("auto", "chat", "plain"),
@@ -77,8 +79,8 @@ class SweepConfig:
             raise ConfigError(f"depths are {self.depths}; each must lie between 0.0 and 1.0.")
         if not self.task:
             raise ConfigError("No task was named.")
-        if self.adaptive and (self.design == "packed" or len(self.task) > 1):
-            raise ConfigError("An adaptive sweep has one task, and a document for every cell: --design isolated.")
+        if self.adaptive and len(self.task) > 1:
+            raise ConfigError(f"An adaptive sweep has one task, not {', '.join(self.task)}.")
         if self.rule != "ruler" and not self.adaptive:
             raise ConfigError(f"rule is {self.rule!r}; it belongs to an adaptive sweep, reports show all rules.")
         for name in ("task", "depths"):
@@ -158,4 +160,6 @@ def resolve_config(file: Path | None, flags: Mapping[str, Any]) -> SweepConfig:
     for name in values:
         if name not in legal:
             raise UnknownNameError("config key", name, legal)
+    if values.get("adaptive") is True:
+        values = {"trials": ADAPTIVE_TRIALS} | values
     return SweepConfig(**{name: _convert(name, value) for name, value in values.items()})

@@ -45,7 +45,9 @@ _MAX_UNASKED_SECONDS = 3600
     click.option("--beyond-window", is_flag=True, default=None, help="Allow lengths over the advertised window."),
     options.allow_repeats,
     options.controls,
-    click.option("--adaptive", is_flag=True, default=None, help="Ask where it tells most, up to --trials at a length."),
+    click.option(
+        "--adaptive", is_flag=True, default=None, help="Ask where it tells most, at most 20 trials or --trials."
+    ),
     click.option("--rule", help="What an adaptive sweep looks for: ruler or nolima.  [default: ruler]"),
     options.trust_remote_code,
 )

@@ -14,7 +14,7 @@ from longctx.report.capacity import Capacity
 from longctx.report.groups import run_labels
 from longctx.report.summary import Summary
 from longctx.report.text import visible
-from longctx.report.theme import WIDTH, Theme, axis_label, style
+from longctx.report.theme import WIDTH, Theme, axis_label, lay_out, style
 
 _ROW = 0.3
 
@@ -41,7 +41,7 @@ def draw_bars(summaries: Sequence[Summary], theme: Theme) -> Figure:
         axes.set(xlim=(first, last + 0.28 * (last - first)), ylim=(num_rows - 0.4, -0.6))
         axes.set_yticks(list(names), list(names.values()))
         _label_lengths(axes, first, last, theme)
-        figure.draw_without_rendering()
+        lay_out(figure)
     return figure
 
 

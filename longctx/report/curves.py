@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from longctx.report.groups import Series, TaskGroup
-from longctx.report.theme import MARKERS, WIDTH, Theme, axis_label, readable_ticks, style
+from longctx.report.theme import MARKERS, WIDTH, Theme, axis_label, lay_out, readable_ticks, style
 from longctx.statistics.curve import FittedCurve
 
 _CONTROL_NAMES = {"closed_book": "question\nalone", "short": "facts\nalone"}
@@ -32,7 +32,7 @@ def draw_curve(group: TaskGroup, theme: Theme) -> Figure:
         _label_axes(axes, group, theme, octaves, ticks)
         if len(group.series) > 1:
             axes.legend(fontsize=8, frameon=False, loc="lower left", ncols=2, bbox_to_anchor=(0, 1.06), borderaxespad=0)
-        figure.draw_without_rendering()
+        lay_out(figure)
     return figure
 
 

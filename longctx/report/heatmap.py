@@ -18,6 +18,7 @@ from longctx.report.theme import (
     axis_label,
     colour,
     ink_on,
+    lay_out,
     readable_ticks,
     style,
 )
@@ -44,7 +45,7 @@ def draw_heatmap(group: TaskGroup, theme: Theme, title: str) -> Figure:
             panels[-1].set_xlabel("context length in tokens")
         figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left", color=theme.ink)
         figure.supxlabel(_caption(group, bool(maps)), fontsize=7.5, color=theme.grey)
-        figure.draw_without_rendering()
+        lay_out(figure)
     return figure
 
 

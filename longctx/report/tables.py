@@ -6,18 +6,21 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from longctx.errors import ConfigError
 from longctx.report.capacity import Capacity
 from longctx.report.groups import run_labels
 from longctx.report.summary import Summary, TaskSummary
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def cells_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     """One line for every cell of every run, with n and its Wilson interval; without cells, one for every length."""
+    import pandas as pd  # slow to import
+
     lines: list[dict[str, Any]] = []
     for label, summary in zip(run_labels(summaries), summaries, strict=True):
         for task in summary.tasks:
@@ -65,6 +68,8 @@ def _lines(task: TaskSummary) -> list[dict[str, Any]]:
 
 def rows_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     """All rows of all runs, those of controls too, with the run's label and model in front."""
+    import pandas as pd  # slow to import
+
     lines = [
         {"run": label, "model": summary.model, **row.to_json()}
         for label, summary in zip(run_labels(summaries), summaries, strict=True)

@@ -100,6 +100,12 @@ def style(theme: Theme) -> Any:
     }
 
 
+def lay_out(figure: Figure) -> None:
+    """Give everything its place and its final looks, so that saving a figure only draws it."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     with matplotlib.rc_context(_SAVING):

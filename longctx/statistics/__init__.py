@@ -7,13 +7,14 @@ Everything here takes numbers and gives records. A task's scores go in as `Score
     check_monotone                                            and a monotone fit, where it is not refuted
     worse_cells                                               cells worse than the rest of their length
     fit_curve                                                 of an adaptive sweep
-    sweep_power, pairs_needed, samples_needed                 before a sweep
+    sweep_power                                               before a sweep; the rest of it in power.py
 
 A trial is a cluster: its prompts share a document, or the filler of their documents.
 """
 
 from longctx.statistics.bootstrap import estimate_means, length_estimates
 from longctx.statistics.cells import CellTest, worse_cells
+from longctx.statistics.curve import FittedCurve, fit_curve
 from longctx.statistics.differences import Difference, length_differences, run_differences
 from longctx.statistics.effective import EffectiveLength, LengthResult, effective_length, effective_lengths
 from longctx.statistics.intervals import Estimate, Interval, wilson
@@ -29,6 +30,7 @@ __all__ = [
     "Difference",
     "EffectiveLength",
     "Estimate",
+    "FittedCurve",
     "Interval",
     "LengthResult",
     "Monotone",
@@ -39,6 +41,7 @@ __all__ = [
     "effective_length",
     "effective_lengths",
     "estimate_means",
+    "fit_curve",
     "length_differences",
     "length_estimates",
     "run_differences",

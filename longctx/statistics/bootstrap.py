@@ -25,7 +25,7 @@ Values = NDArray[np.float64]
 _TINY = 1e-300
 NUM_DRAWS = 2000
 MIN_TRIALS = 10
-"""From so many trials on, whole trials are resampled."""
+"""From so many trials on, in every group, whole trials are resampled."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +66,8 @@ def draw_means(values: Values, least: float, most: float, effect: float) -> Draw
     mask = ~np.isnan(values)
     num_trials, num_groups, _ = values.shape
     filled, one = np.where(mask, values, 0.0), _gammas(num_groups, 1.0, 1)
-    if num_trials >= MIN_TRIALS:
+    per_group = mask.any(2).sum(0)
+    if per_group.max(initial=0) and per_group[per_group > 0].min() >= MIN_TRIALS:
         sums, counts = filled.sum(2), mask.sum(2).astype(float)
         weights = _gammas(num_trials, _trial_concentration(num_trials), 0)
         total, weight = weights @ sums, weights @ counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from longctx.errors import ConfigError
 from longctx.statistics.rules import RULER_THRESHOLD
@@ -52,10 +53,8 @@ class Comparison:
 
 def pairs_needed(comparison: Comparison) -> int:
     """Pairs for McNemar's test: two lengths of one sweep, or two models on the same prompts (Connor 1987)."""
-    from scipy.stats import norm  # slow to import
-
     discordant, effect = comparison.discordant, comparison.effect
-    alpha, beta = (float(norm.ppf(p)) for p in (1 - comparison.alpha / 2, comparison.power))
+    alpha, beta = map(NormalDist().inv_cdf, (1 - comparison.alpha / 2, comparison.power))
     root = alpha * math.sqrt(discordant) + beta * math.sqrt(discordant - effect**2)
     return math.ceil((root / effect) ** 2)
 

@@ -31,6 +31,8 @@ def default_lengths(window: int) -> tuple[int, ...]:
 
 def resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:
     """`config` with everything that was left open decided; raises ConfigError or ModelError."""
+    if config.adaptive and config.design == "packed":
+        raise ConfigError("An adaptive sweep chooses document by document: it needs --design isolated.")
     config = resolve_grid(config)
     lengths = config.lengths or default_lengths(card.window)
     beyond = [length for length in lengths if length > card.window]
