@@ -16,8 +16,9 @@ from longctx.cli.report import redraw
 from longctx.errors import ConfigError
 
 if TYPE_CHECKING:
-    from longctx.config import KvBudget, SweepConfig
+    from longctx.config import KvBudget, Layout, SweepConfig
     from longctx.engine.loading import ModelCard
+    from longctx.engine.ranks import Ranks
     from longctx.records import Sample
     from longctx.sweep.shard import Shard
 
@@ -58,6 +59,13 @@ _MAX_UNASKED_SECONDS = 3600
     help="Folder on a fast disk for the rest; a killed run goes on from there.",
 )
 @click.option("--shard", metavar="I/N", help="Run part I of N, with rows of its own.  [default: as launched, or all]")
+@click.option("--device-map", help="auto: whole layers over all GPUs of this process.  [default: one device]")
+@click.option(
+    "--parallel",
+    default="documents",
+    show_default=True,
+    help="What processes under a launcher share: documents, or tensor for one model's heads, weights, keys and values.",
+)
 def command(
     config_file: Path | None,
     out: Path | None,
@@ -67,27 +75,40 @@ def command(
     kv_host: str | None,
     kv_disk: Path | None,
     shard: str | None,
+    device_map: str | None,
+    parallel: str,
     **flags: Any,
 ) -> None:
     """Measure a model over a grid of lengths and depths, and draw the report."""
     # Before torch is loaded: waiting threads that spin slow a busy machine down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from longctx.config import KvBudget, resolve_config
+    from longctx.config import KvBudget, Layout, resolve_config
     from longctx.sizes import parse_bytes
-    from longctx.sweep.shard import launched_shard, parse_shard
+    from longctx.sweep.shard import chosen_shard
 
-    part = launched_shard() if shard is None else parse_shard(shard)
+    layout = Layout(device_map, parallel)
+    part = chosen_shard(shard, layout)
     device, host = (None if text is None else parse_bytes(text) for text in (kv_device, kv_host))
-    _run(resolve_config(config_file, flags), KvBudget(device, host, kv_disk), part, out, dry_run, yes)
+    _run(resolve_config(config_file, flags), KvBudget(device, host, kv_disk), layout, part, out, dry_run, yes)
 
 
-def _run(asked: SweepConfig, budget: KvBudget, shard: Shard, out: Path | None, dry_run: bool, yes: bool) -> None:
+def _run(
+    asked: SweepConfig,
+    budget: KvBudget,
+    layout: Layout,
+    shard: Shard,
+    out: Path | None,
+    dry_run: bool,
+    yes: bool,
+) -> None:
     from longctx.engine.loading import read_card
+    from longctx.engine.ranks import ALONE, join_ranks, leave_ranks
     from longctx.engine.sources import find_source, if_converted, prepare
     from longctx.engine.speed import prefill_rate
     from longctx.store import check_identity, read_rows
     from longctx.sweep.plan import make_plan, resolve, sample_cost
     from longctx.sweep.run import missing, samples_digest
+    from longctx.sweep.shard import launched_device
     from longctx.terminal.sweep import print_plan, print_todo
 
     source = find_source(asked.model)
@@ -99,17 +120,26 @@ def _run(asked: SweepConfig, budget: KvBudget, shard: Shard, out: Path | None, d
     plan = make_plan(config, card)
     identity = {"config": config.to_json(), "samples": samples_digest(plan.samples)}
     check_identity(folder, identity)
+    together = layout.parallel == "tensor" and not dry_run
+    ranks = join_ranks(launched_device(config.device)) if together else ALONE
     todo = missing(shard.pick(plan.samples), read_rows(folder))
+    if together:  # the folder may be on rank 0's machine alone
+        waiting = set(ranks.agree([sample.id for sample in todo]))
+        todo = [sample for sample in plan.samples if sample.id in waiting]
     flops = sample_cost(todo, config.chunk, card.shape).flops
-    rate = prefill_rate(config.dtype, config.device)
-    print_plan(plan, config, card, rate)
-    print_todo(len(todo), len(plan.samples), flops / rate, folder)
+    if ranks.leads:
+        rate = prefill_rate(config.dtype, config.device)
+        print_plan(plan, config, card, rate)
+        print_todo(len(todo), len(plan.samples), flops / rate, folder)
+        if todo and not dry_run and config.design == "isolated" and flops / rate > _MAX_UNASKED_SECONDS and not yes:
+            _ask(flops / rate)
     if dry_run:
         return
     if todo:
-        if config.design == "isolated" and flops / rate > _MAX_UNASKED_SECONDS and not yes:
-            _ask(flops / rate)
-        _answer(todo, config, budget, shard, card, identity, folder, flops)
+        _answer(todo, config, budget, layout, ranks, shard, card, identity, folder, flops)
+    leave_ranks()
+    if not ranks.leads:
+        return
     if missing(plan.samples, read_rows(folder)) and shard.count > 1:
         click.echo(f"Part {shard.index} of {shard.count} is done; the report is drawn when all are.")
         return
@@ -129,29 +159,36 @@ def _answer(
     todo: Sequence[Sample],
     config: SweepConfig,
     budget: KvBudget,
+    layout: Layout,
+    ranks: Ranks,
     shard: Shard,
     card: ModelCard,
     identity: dict[str, Any],
     path: Path,
     flops: int,
 ) -> None:
-    """Load the model and answer the samples that have no score yet."""
+    """Load the model and answer the samples that have no score yet; of several ranks the first writes."""
     from longctx import environment
     from longctx.backends.hf import HuggingFaceBackend
     from longctx.store import RunFolder
-    from longctx.sweep.run import run_samples
+    from longctx.sweep.run import follow_samples, run_samples
     from longctx.sweep.shard import launched_device
     from longctx.terminal.sweep import SweepProgress
 
     here = dataclasses.replace(config, device=launched_device(config.device))
     owner = str(path.resolve() / shard.rows_name)
-    backend = HuggingFaceBackend(card, here, dataclasses.replace(budget, owner=owner))
+    backend = HuggingFaceBackend(card, here, dataclasses.replace(budget, owner=owner), layout, ranks)
+    if not ranks.leads:
+        with backend:
+            follow_samples(todo, backend)
+        return
     start = {
         "started": environment.utc_now(),
         "code": environment.code_version(),
         "packages": environment.packages(),
         "hardware": environment.hardware(),
         "checks": dict(backend.checks),
+        "layout": {**dataclasses.asdict(layout), "ranks": ranks.count},
     }
     with (
         backend,

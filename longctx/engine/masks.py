@@ -28,7 +28,8 @@ class LazyMask:
     """transformers' mask function of (batch, head, query, key) indices, given as tensors that broadcast."""
     start: int
     num_queries: int
-    device: torch.device
+    device: torch.device | None = None
+    """Of the tensors that the function holds; None if it holds none."""
     skipped: int = 0
     """Queries of the forward before these."""
     local_size: int | None = None
@@ -53,11 +54,12 @@ class LazyMask:
         )
 
     def visible(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Mask (batch, 1, queries, keys) for positions (batch, queries) and (batch, keys)."""
-        batch, head = (torch.zeros(1, 1, 1, 1, dtype=torch.long, device=queries.device) for _ in "bh")
+        """Mask (batch, 1, queries, keys) for positions (batch, queries) and (batch, keys), on the queries' device."""
+        device = queries.device if self.device is None else self.device  # a later layer may be on another
+        batch, head = (torch.zeros(1, 1, 1, 1, dtype=torch.long, device=device) for _ in "bh")
         shape = (max(len(queries), len(keys)), 1, queries.shape[1], keys.shape[1])
-        seen = self.function(batch, head, queries[:, None, :, None], keys[:, None, None, :])
-        seen = torch.as_tensor(seen, device=queries.device).expand(shape)
+        seen = self.function(batch, head, queries.to(device)[:, None, :, None], keys.to(device)[:, None, None, :])
+        seen = torch.as_tensor(seen, device=device).expand(shape).to(queries.device)
         if self.padding is not None:
             seen = seen & self.padding[:, None, None, :].to(queries.device)
         return seen
@@ -89,8 +91,16 @@ class LazyMask:
         return "causal" if farthest and (first_query, last_query) == (first_key, last_key) else "mixed"
 
     def _sees(self, query: int, key: int) -> bool:
+        # In host memory where it can be: a GPU would have to be waited for.
         positions = (torch.tensor([[position]], device=self.device) for position in (query, key))
         return bool(self.visible(*positions))
+
+
+def _holds_tensors(function: Any) -> bool:
+    """Whether a function, or one that it calls, was made with a tensor inside (Llama 4's: the padding of each row)."""
+    inside = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    inside += [part for held in inside if isinstance(held, tuple | list) for part in held]
+    return any(isinstance(held, torch.Tensor) or (callable(held) and _holds_tensors(held)) for held in inside)
 
 
 def lazy_mask(
@@ -113,5 +123,5 @@ def lazy_mask(
         num_queries=q_length,
         local_size=local_size,
         padding=attention_mask if padded else None,
-        device=torch.device(device),
+        device=torch.device(device) if _holds_tensors(mask_function) else None,
     )
