@@ -39,6 +39,7 @@ class _Queries:
 
     states: torch.Tensor
     positions: torch.Tensor
+    """Where the mask wants them; a model on several devices makes its masks on the first."""
     first: int
     """The lowest of their positions."""
     last: int
@@ -76,8 +77,8 @@ class _Call:
             relation = "mixed"  # rows side by side
         seen = None
         if relation == "mixed":
-            positions = torch.arange(start, start + num_keys, device=keys.device)
-            seen = self.mask.visible(queries.positions, positions[None])
+            positions = torch.arange(start, start + num_keys, device=queries.positions.device)
+            seen = self.mask.visible(queries.positions, positions[None]).to(keys.device)
         return self.kernel(queries.states, keys, values, self.scale, relation == "causal", seen, self.softcap)
 
 
@@ -178,14 +179,14 @@ def _question_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call)
 def _tail_attention(cache: StreamedCache, call: _Call, states: States) -> Partial:
     """Of each row to its own tail, the keys and values (rows, kv_heads, columns, dim)."""
     queries = call.queries
-    where = cache.positions_on(queries.states.device)
+    where = cache.positions_on(queries.positions.device)
     if where.in_step and queries.states.shape[2] == where.num_columns:
         # Padding comes after a row's tokens, where a causal query does not see it.
         last = where.first + where.num_columns - 1
         if call.mask.relation(where.first, last, where.first, last) == "causal":
             return call.kernel(queries.states, *states, call.scale, True, None, call.softcap)
     seen = call.mask.visible(queries.positions, where.positions)
-    seen = seen & where.valid[:, None, None, :]
+    seen = (seen & where.valid[:, None, None, :]).to(queries.states.device)
     # A query of padding may see nothing at all; what comes of it is not read, but it must not be NaN.
     return call.kernel(queries.states, *states, call.scale, False, seen, call.softcap)
 
@@ -198,9 +199,8 @@ def _foreign_attention(
     offset = num_keys - num_queries
     if mask is None:
         mask = LazyMask(causal_mask_function, offset, num_queries)
-    keys = torch.arange(num_keys, device=query.device)
-    queries = torch.arange(offset, num_keys, device=query.device)
-    seen = mask.visible(queries[None], keys[None]).expand(len(query), -1, -1, -1)
+    keys = torch.arange(num_keys, device=mask.device or query.device)
+    seen = mask.visible(keys[None, offset:], keys[None]).expand(len(query), -1, -1, -1).to(query.device)
     return _REFERENCE(query, *states, scale, False, seen, softcap)
 
 
@@ -272,7 +272,7 @@ def _streamed(
         mask = LazyMask(causal_mask_function, cache.length, query.shape[2])
     if mask.padding is not None:
         raise ModelError("Padding on the left cannot be streamed; rows of different lengths are padded at their end.")
-    device, kernel = query.device, cache.tiers.kernel
+    device, kernel = mask.device or query.device, cache.tiers.kernel
     if cache.positions is None:
         first = mask.start
         positions = torch.arange(first, first + mask.num_queries, device=device)[None]

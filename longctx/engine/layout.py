@@ -63,17 +63,18 @@ def find_holders(model: Any, ranks: Ranks) -> Holders:
     num_layers = int(config.num_hidden_layers)
     if ranks.count > 1:
         return Holders((model.device,) * num_layers, ranks, not splits_heads(config, ranks))
-    if len(set(getattr(model, "hf_device_map", {"": 0}).values())) == 1:
+    places = getattr(model, "hf_device_map", {})
+    if len(set(places.values())) < 2:
         return Holders((model.device,) * num_layers)
-    found = _layer_devices(model)
-    for name, device in model.hf_device_map.items():
-        if str(device) in ("cpu", "disk") or torch.device(device).type == "meta":
+    for name, device in places.items():
+        if device in ("cpu", "disk"):  # accelerate's way to say that a GPU has no room for it
             raise ModelError(
-                f"The weights do not fit on the devices: {name} would be on {device}. "
-                "Use more or larger GPUs, a smaller --dtype, or --parallel tensor on several machines."
+                f"The weights do not fit on the GPUs: {name} would be on {device}, and be brought from there for every "
+                "chunk. Use more or larger GPUs, or --parallel tensor over several machines."
             )
     if getattr(config, "num_kv_shared_layers", 0):
         raise ModelError(f"{type(model).__name__} shares keys between layers, which must then be on one device.")
+    found = _layer_devices(model)
     return Holders(tuple(found[index] for index in range(num_layers)))
 
 

@@ -29,7 +29,7 @@ class LazyMask:
     start: int
     num_queries: int
     device: torch.device | None = None
-    """Of the tensors that the function holds; None if it holds none."""
+    """Where positions must be for the function, which holds tensors there; None if it takes them anywhere."""
     skipped: int = 0
     """Queries of the forward before these."""
     local_size: int | None = None
@@ -54,12 +54,11 @@ class LazyMask:
         )
 
     def visible(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Mask (batch, 1, queries, keys) for positions (batch, queries) and (batch, keys), on the queries' device."""
-        device = queries.device if self.device is None else self.device  # a later layer may be on another
-        batch, head = (torch.zeros(1, 1, 1, 1, dtype=torch.long, device=device) for _ in "bh")
+        """Mask (batch, 1, queries, keys) for positions (batch, queries) and (batch, keys)."""
+        batch, head = (torch.zeros(1, 1, 1, 1, dtype=torch.long, device=queries.device) for _ in "bh")
         shape = (max(len(queries), len(keys)), 1, queries.shape[1], keys.shape[1])
-        seen = self.function(batch, head, queries.to(device)[:, None, :, None], keys.to(device)[:, None, None, :])
-        seen = torch.as_tensor(seen, device=device).expand(shape).to(queries.device)
+        seen = self.function(batch, head, queries[:, None, :, None], keys[:, None, None, :])
+        seen = torch.as_tensor(seen, device=queries.device).expand(shape)
         if self.padding is not None:
             seen = seen & self.padding[:, None, None, :].to(queries.device)
         return seen
