@@ -13,7 +13,7 @@ import zoo
 from click.testing import CliRunner
 from streaming import BLOCK, MUCH, ask, flash, greedy, read
 from test_resume import prompts
-from test_shard import GRID, without_times
+from test_shard import without_times
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from longctx.cli import main
@@ -120,7 +120,8 @@ def work(rank: int, folder: Path, model_folder: Path) -> None:
 
 
 def sweep(model_folder: Path, out: Path, *arguments: str) -> str:
-    called = ["sweep", "--model", str(model_folder), *GRID, "--no-controls", "--out", str(out), *arguments]
+    grid = ["--lengths", "300,600", "--depths", "2", "--trials", "1", "--device", "cpu", "--no-controls"]
+    called = ["sweep", "--model", str(model_folder), *grid, "--out", str(out), *arguments]
     result = CliRunner().invoke(main, called, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
