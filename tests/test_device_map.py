@@ -15,6 +15,7 @@ import zoo
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from streaming import BLOCK, MUCH, flash, greedy, make_tiers, read
 from test_ranks import prompt
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from longctx.config import Layout
 from longctx.engine.cost import ModelShape
@@ -25,6 +26,7 @@ from longctx.engine.loading import load_model, read_card
 from longctx.engine.memory import Memory, NoSpaceError
 from longctx.engine.ranks import ALONE
 from longctx.engine.reader import Reader
+from longctx.engine.relay import Relay
 from longctx.engine.selftest import stream
 from longctx.engine.sources import find_source
 from longctx.engine.staging import Stager
@@ -46,7 +48,7 @@ def dispatch(model: Any, *devices: torch.device) -> Any:
         module = model.get_submodule(name)
         module.to(device)
         add_hook_to_module(module, AlignDevicesHook(device, io_same_device=False, skip_keys="past_key_values"))
-    model.hf_device_map = dict(enumerate(devices))
+    model.hf_device_map = places
     stream(model)
     return model
 
@@ -79,13 +81,57 @@ def test_every_layer_keeps_its_keys_where_it_is(name: str) -> None:
     assert [layer.tail.states[0].device for layer in fan.layers] == list(holders.layers)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma 3", "gemma 2", "mistral, window", "phi 3", "deepseek v3"])
+@pytest.mark.parametrize("name", ["llama", "gemma 3", "gemma 2", "mistral, window", "phi 3", "llama 4", "deepseek v3"])
 def test_chunk_after_chunk_is_launched_without_waiting_for_a_value(name: str) -> None:
     model = zoo.make(name, **(DENSE if name == "deepseek v3" else {})).to(SECOND)
     stream(model)
     cache, tiers = read_document(model, Holders((SECOND,) * 4))
     assert cache.length == 120
     assert tiers.memory.usage("device").now > 0
+
+
+class Copies(TorchDispatchMode):
+    """Counts the copies from one device to another."""
+
+    num_copies = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        copying = func.overloadpacket in (torch.ops.aten.to, torch.ops.aten._to_copy)
+        if copying and found.device != args[0].device:
+            self.num_copies += 1
+        return found
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma 3", "llama 4"])
+def test_a_device_is_given_what_its_layers_share_once_however_many_they_are(name: str) -> None:
+    counts = []
+    for devices in ((CPU, CPU, SECOND, SECOND), (CPU, SECOND, SECOND, SECOND)):
+        model = dispatch(zoo.make(name), *devices)
+        holders = find_holders(model, ALONE)
+        with Copies() as copies:
+            read_document(model, holders)
+        counts.append(copies.num_copies)
+    assert counts[0] == counts[1] > 0
+
+
+class Somewhere:
+    """Stands for a tensor on one of many GPUs, and remembers where it was copied from."""
+
+    def __init__(self, device: str, way: tuple[str, ...] = ()) -> None:
+        self.device, self.way = device, (*way, device)
+
+    def to(self, device: str) -> Somewhere:
+        return Somewhere(device, self.way)
+
+
+def test_what_layers_share_is_handed_from_device_to_device() -> None:
+    relay, made = Relay(), Somewhere("first")
+    brought: list[Any] = [relay.bring(made, device) for device in ("first", "second", "third", "second")]  # type: ignore[arg-type]
+    assert [copy.way for copy in brought[:3]] == [("first",), ("first", "second"), ("first", "second", "third")]
+    assert brought[3] is brought[1]
+    relay.clear()
+    assert relay.bring(made, "second") is not brought[1]  # type: ignore[arg-type]
 
 
 def two_places(first_bytes: int, second_bytes: int, host_bytes: int, kernel: Kernel) -> Tiers:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from longctx.engine.ranks import Ranks
+from longctx.engine.relay import relay_inputs
 from longctx.engine.selftest import head_shapes
 from longctx.engine.tiers import Holders
 from longctx.errors import ConfigError, ModelError
@@ -58,7 +59,10 @@ def tensor_parallel(config: Any, ranks: Ranks) -> dict[str, Any]:
 
 
 def find_holders(model: Any, ranks: Ranks) -> Holders:
-    """Where the layers of a loaded model are; raises ModelError for a layout that its attention cannot follow."""
+    """Where the layers of a loaded model are; raises ModelError for a layout that its attention cannot follow.
+
+    Where they are on several devices, what all layers take is from now on handed from one device to the next.
+    """
     config = model.config.get_text_config(decoder=True)
     num_layers = int(config.num_hidden_layers)
     if ranks.count > 1:
@@ -75,6 +79,7 @@ def find_holders(model: Any, ranks: Ranks) -> Holders:
     if getattr(config, "num_kv_shared_layers", 0):
         raise ModelError(f"{type(model).__name__} shares keys between layers, which must then be on one device.")
     found = _layer_devices(model)
+    relay_inputs(model)
     return Holders(tuple(found[index] for index in range(num_layers)))
 
 
