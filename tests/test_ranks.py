@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,8 @@ def work(rank: int, folder: Path, model_folder: Path) -> None:
     """What each of the two processes does."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+    store, patience = f"file://{folder / 'store'}", timedelta(minutes=5)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
     ranks = join_ranks("cpu")
     torch.save({name: compute(*load(folder / name, ranks)) for name in ALL}, folder / f"found-{rank}.pt")
     little = answers_with_little_room(folder / "llama, one head", ranks)

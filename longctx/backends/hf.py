@@ -15,7 +15,7 @@ from longctx.engine.machine import default_budgets
 from longctx.engine.memory import NoSpaceError
 from longctx.engine.ranks import ALONE, Ranks
 from longctx.engine.tiers import Tiers
-from longctx.environment import num_cores, packages
+from longctx.environment import num_cores, num_processes_here, packages
 from longctx.errors import ConfigError
 from longctx.records import Answer, Prompt, TokenIds
 
@@ -88,7 +88,7 @@ def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Ti
         free, free_in_host = default_budgets(str(device))
         # All ranks find alike whether there is room, so that none waits for one that gave up.
         device_bytes[device] = ranks.smallest(free if budget.device_bytes is None else budget.device_bytes)
-    host_bytes = ranks.smallest(free_in_host // ranks.count if budget.host_bytes is None else budget.host_bytes)
+    host_bytes = ranks.smallest(free_in_host if budget.host_bytes is None else budget.host_bytes)
     block_tokens = _BLOCK_TOKENS[holders.devices[0].type]
     disk = None
     if budget.disk is not None:
@@ -113,4 +113,4 @@ def _num_workers(config: SweepConfig, card: ModelCard, tiers: Tiers) -> int:
     jobs = documents if config.design == "packed" else documents * len(config.depths)
     kv_bytes = card.shape.kv_bytes(max(config.lengths), ITEM_BYTES[config.dtype])
     room = tiers.memory.usage("device").budget // (_CACHES_PER_WORKER * kv_bytes)
-    return max(1, min(num_cores(), jobs, room))
+    return max(1, min(num_cores() // num_processes_here(), jobs, room))

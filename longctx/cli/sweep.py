@@ -51,7 +51,7 @@ _MAX_UNASKED_SECONDS = 3600
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-HASH]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and load no weights.")
 @click.option("--yes", is_flag=True, help="Start a plan of many hours without asking.")
-@click.option("--kv-device", metavar="SIZE", help="Keys and values on the device: 20GiB.  [default: what is free]")
+@click.option("--kv-device", metavar="SIZE", help="Keys and values on each device: 20GiB.  [default: what is free]")
 @click.option("--kv-host", metavar="SIZE", help="Beside a GPU, in host memory.  [default: what is free]")
 @click.option(
     "--kv-disk",
