@@ -90,7 +90,7 @@ def test_chunk_after_chunk_is_launched_without_waiting_for_a_value(name: str) ->
     assert tiers.memory.usage("device").now > 0
 
 
-class Copies(TorchDispatchMode):
+class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the copies from one device to another."""
 
     num_copies = 0
@@ -109,7 +109,7 @@ def test_a_device_is_given_what_its_layers_share_once_however_many_they_are(name
     for devices in ((CPU, CPU, SECOND, SECOND), (CPU, SECOND, SECOND, SECOND)):
         model = dispatch(zoo.make(name), *devices)
         holders = find_holders(model, ALONE)
-        with Copies() as copies:
+        with Copies() as copies:  # type: ignore[no-untyped-call]
             read_document(model, holders)
         counts.append(copies.num_copies)
     assert counts[0] == counts[1] > 0

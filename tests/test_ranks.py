@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from streaming import BLOCK, MUCH, ask, flash, greedy, read
 from test_resume import prompts
 from test_shard import without_times
+from torch.multiprocessing.spawn import spawn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from longctx.cli import main
@@ -135,7 +136,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("two")
     for name, (kind, changes) in ALL.items():
         zoo.make(kind, **changes).save_pretrained(folder / name)
-    torch.multiprocessing.spawn(work, (folder, model_folder), nprocs=2)
+    spawn(work, (folder, model_folder), nprocs=2)  # type: ignore[no-untyped-call]
     return folder
 
 
