@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from longctx.config import Layout
 from longctx.engine.cost import ModelShape
+from longctx.engine.disk import DiskStore
 from longctx.engine.kernels import Kernel
 from longctx.engine.kv import StreamedCache
 from longctx.engine.layout import device_map, find_holders
@@ -134,11 +135,13 @@ def test_what_layers_share_is_handed_from_device_to_device() -> None:
     assert relay.bring(made, "second") is not brought[1]  # type: ignore[arg-type]
 
 
-def two_places(first_bytes: int, second_bytes: int, host_bytes: int, kernel: Kernel) -> Tiers:
+def two_places(
+    first_bytes: int, second_bytes: int, host_bytes: int, kernel: Kernel, disk: DiskStore | None = None
+) -> Tiers:
     """Layers 0 and 1 in one memory, 2 and 3 in another, with common host memory beside both."""
     memory = Memory(CPU, first_bytes, host_bytes)
     first, second = (Place(m, Stager(CPU)) for m in (memory, memory.beside(CPU, second_bytes)))
-    return Tiers(memory, first.stager, BLOCK, kernel, layers=(first, first, second, second))
+    return Tiers(memory, first.stager, BLOCK, kernel, disk, layers=(first, first, second, second))
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma 3", "llama 4", "gpt-oss"])
@@ -158,6 +161,19 @@ def test_two_devices_give_the_bits_of_one_within_a_budget_each(name: str) -> Non
     assert first.usage("host").now == second.usage("host").now > 0  # the first's, and seen from both
     del cache, found
     assert second.usage("device").now == first.usage("host").now == 0
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma 3"])
+def test_files_hold_the_layers_of_all_devices(name: str, tmp_path: Path) -> None:
+    model, ids = zoo.make(name), prompt(0, 120)
+    stream(model)
+    disk = DiskStore(tmp_path, "test")
+    cache, restored = (StreamedCache(model.config, two_places(0, 30_000, 0, flash(model), disk)) for _ in range(2))
+    logits = read(model, ids, cache, 40)
+    for start in range(0, 120, 40):
+        restored.restore(f"40-{start}", 40)
+    found, wanted = (greedy(model, logits, each, 2) for each in (restored, cache))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
 def test_a_device_without_room_says_so_though_the_other_has_some() -> None:

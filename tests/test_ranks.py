@@ -215,6 +215,8 @@ def test_parts_of_ranks_merge_to_one_softmax(gathered: list[torch.Tensor]) -> No
 def test_what_cannot_be_combined_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs several processes"):
         join_ranks("cpu", {})
+    with pytest.raises(ConfigError, match="not cuda:7; leave --device out"):
+        join_ranks("cuda:7", {"WORLD_SIZE": "2", "LOCAL_RANK": "1"})
     with pytest.raises(ConfigError, match="cannot be combined"):
         Layout("auto", "tensor")
     with pytest.raises(ConfigError, match="Unknown parallel 'pipeline'"):

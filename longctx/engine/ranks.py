@@ -68,13 +68,14 @@ def join_ranks(device: str, environment: Mapping[str, str] = os.environ) -> Rank
     """
     if int(environment.get("WORLD_SIZE", "1")) < 2:
         raise ConfigError("--parallel tensor needs several processes: torchrun --nproc-per-node 2 -m longctx sweep ...")
-    kind = torch.device(device).type
-    if kind == "cpu" and torch.accelerator.is_available():
-        raise ConfigError("--parallel tensor splits over GPUs where there are any; hide them, or leave --device out.")
-    if kind == "cuda":
-        torch.cuda.set_device(torch.device(device))
+    own = f"cuda:{environment.get('LOCAL_RANK')}" if torch.cuda.is_available() else "cpu"
+    if device != own:
+        raise ConfigError(f"--parallel tensor gives this process {own}, not {device}; leave --device out.")
+    if own != "cpu":
+        torch.cuda.set_device(torch.device(own))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_TIMEOUT)
+        gpu = None if own == "cpu" else torch.device(own)
+        dist.init_process_group("gloo" if own == "cpu" else "nccl", timeout=_TIMEOUT, device_id=gpu)
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
