@@ -137,7 +137,8 @@ def _run(
         return
     if todo:
         _answer(todo, config, budget, layout, ranks, shard, card, identity, folder, flops)
-    leave_ranks()
+    if together:
+        leave_ranks()
     if not ranks.leads:
         return
     if missing(plan.samples, read_rows(folder)) and shard.count > 1:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-import torch.distributed as dist
-
-from longctx.engine.partial import Merged, Partial
 from longctx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from longctx.engine.partial import Partial
 
 _T = TypeVar("_T")
 # Weights are read by all, and a rank with a slower disk keeps the others waiting.
@@ -35,6 +34,8 @@ class Ranks:
         """Rank 0's value, on every rank."""
         if self.count == 1:
             return value
+        import torch.distributed as dist
+
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
@@ -43,12 +44,19 @@ class Ranks:
         """The smallest of all ranks' numbers."""
         if self.count == 1:
             return number
+        import torch.distributed as dist
+
         numbers = [0] * self.count
         dist.all_gather_object(numbers, number)
         return min(numbers)
 
     def merged(self, mine: Partial) -> Partial:
         """Attention to the keys of all ranks, from each rank's own part; the same bits on every rank."""
+        import torch
+        import torch.distributed as dist
+
+        from longctx.engine.partial import Merged, Partial
+
         message = torch.cat([mine.out, mine.lse.unsqueeze(-1)], -1).contiguous()
         messages = [torch.empty_like(message) for _ in range(self.count)]
         dist.all_gather(messages, message)
@@ -68,6 +76,9 @@ def join_ranks(device: str, environment: Mapping[str, str] = os.environ) -> Rank
     """
     if int(environment.get("WORLD_SIZE", "1")) < 2:
         raise ConfigError("--parallel tensor needs several processes: torchrun --nproc-per-node 2 -m longctx sweep ...")
+    import torch
+    import torch.distributed as dist
+
     own = f"cuda:{environment.get('LOCAL_RANK')}" if torch.cuda.is_available() else "cpu"
     if device != own:
         raise ConfigError(f"--parallel tensor gives this process {own}, not {device}; leave --device out.")
@@ -81,5 +92,7 @@ def join_ranks(device: str, environment: Mapping[str, str] = os.environ) -> Rank
 
 def leave_ranks() -> None:
     """Take down the process group, if there is one."""
+    import torch.distributed as dist
+
     if dist.is_initialized():
         dist.destroy_process_group()
