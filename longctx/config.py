@@ -18,6 +18,8 @@ from longctx.records import Design
 DEFAULT_MODEL = "smollm2-135m-instruct"
 ADAPTIVE_TRIALS = 20
 """The most a length gets in an adaptive sweep, if nothing else is said."""
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+PARALLEL = ("documents", "tensor")
 _CHOICES = {
     "design": ("isolated", "packed"),
     "template": ("auto", "chat", "plain"),
@@ -107,6 +109,24 @@ class KvBudget:
     """A folder on a fast disk: the lowest tier, and what a killed run goes on from."""
     owner: str = ""
     """Of the files there: no other run or part of one finds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Over which devices and processes a model goes. Raises UnknownNameError for a value that is not legal."""
+
+    device_map: str | None = None
+    """How accelerate spreads whole layers over the GPUs of this process; None for one device."""
+    parallel: str = "documents"
+    """What the processes that a launcher starts share: documents, each whole in one of them, or one model's tensors."""
+
+    def __post_init__(self) -> None:
+        if self.device_map is not None and self.device_map not in DEVICE_MAPS:
+            raise UnknownNameError("device map", self.device_map, DEVICE_MAPS)
+        if self.parallel not in PARALLEL:
+            raise UnknownNameError("parallel", self.parallel, PARALLEL)
+        if self.device_map is not None and self.parallel == "tensor":
+            raise ConfigError("--device-map and --parallel tensor cannot be combined: a rank has one device.")
 
 
 def parse_depths(text: str) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -80,6 +81,11 @@ def cpu_flags() -> set[str]:
 def num_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_processes_here(environment: Mapping[str, str] = os.environ) -> int:
+    """Processes that a launcher started on this machine, this one among them: they share its memory and cores."""
+    return int(environment.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def memory_bytes() -> int:

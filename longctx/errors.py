@@ -6,6 +6,7 @@ LongctxError
 ├── BudgetError      a prompt cannot be built to its context length
 ├── SpliceError      a tokenizer merges across a place where text was to be joined
 ├── ModelError       a model's files are missing, damaged, or of a kind that cannot be driven
+├── RankError        a process of several that hold one model together failed
 └── StoreError       a run folder cannot be read, written or shared
 """
 
@@ -44,6 +45,10 @@ class SpliceError(LongctxError):
 
 class ModelError(LongctxError):
     """A model's files are missing, damaged, or of a kind that cannot be driven."""
+
+
+class RankError(LongctxError):
+    """A process of several that hold one model together failed; the others cannot go on without it."""
 
 
 class StoreError(LongctxError):

@@ -22,10 +22,11 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from longctx import environment
 from longctx.engine.disk import DiskStore
 from longctx.engine.kernels import choose_kernel
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
 from longctx.engine.memory import Memory
 from longctx.engine.selftest import head_shapes, stream
 from longctx.engine.staging import Stager
+from longctx.engine.tiers import Tiers
 from longctx.files import write_atomically
 from longctx.lengths import format_length, parse_lengths
 

@@ -20,10 +20,11 @@ from longctx import environment
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
 from longctx.engine.kernels import Kernel, choose_kernel
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
 from longctx.engine.memory import Memory
 from longctx.engine.selftest import head_shapes, stream
 from longctx.engine.staging import Stager
+from longctx.engine.tiers import Tiers
 from longctx.files import write_atomically
 from longctx.lengths import format_length, parse_length, parse_lengths
 
@@ -76,9 +77,9 @@ class Bench:
 
     def prefill(self, engine: Engine, length: int) -> StreamedCache:
         ids = torch.randint(1024, (length,), generator=torch.Generator().manual_seed(0)).numpy()
-        cache = engine.new_cache()
+        cache = engine.reader.new_cache()
         for start in range(0, length, self.chunk):
-            engine.prefill(ids[start : start + self.chunk], cache)
+            engine.reader.prefill(ids[start : start + self.chunk], cache)
         return cache
 
     def bare_kernel(self) -> float:
@@ -153,8 +154,8 @@ class Bench:
         for num_questions in (1, 100):
             fan = cache.ask(num_questions)
             rows = [[5]] * num_questions
-            engine.ask(rows, fan, 1)
-            seconds = self.seconds(lambda fan=fan, rows=rows: engine.ask(rows, fan, 1))  # type: ignore[misc]
+            engine.reader.ask(rows, fan, 1)
+            seconds = self.seconds(lambda fan=fan, rows=rows: engine.reader.ask(rows, fan, 1))  # type: ignore[misc]
             found.append({"length": format_length(length), "questions": num_questions, "seconds": round(seconds, 4)})
         return found
 

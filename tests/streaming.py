@@ -10,10 +10,11 @@ import torch
 
 from longctx.engine.disk import DiskStore
 from longctx.engine.kernels import Kernel, choose_kernel
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
 from longctx.engine.memory import Memory
 from longctx.engine.selftest import head_shapes, stream
 from longctx.engine.staging import Stager
+from longctx.engine.tiers import Tiers
 
 BLOCK = 16
 MUCH = 2**40

@@ -121,7 +121,7 @@ def test_answers_are_those_of_generate(
 def test_a_chunk_fills_the_cache_and_leaves_the_last_layer(llama: Any, samples: list[Sample]) -> None:
     ids = samples[0].prompt.token_ids()[:100]
     engine = make_engine(llama)
-    whole, left = engine.new_cache(), engine.new_cache()
+    whole, left = engine.reader.new_cache(), engine.reader.new_cache()
     with torch.inference_mode():
         llama(input_ids=torch.from_numpy(ids.astype("int64"))[None], past_key_values=whole)
     calls: list[int] = []
@@ -129,7 +129,7 @@ def test_a_chunk_fills_the_cache_and_leaves_the_last_layer(llama: Any, samples: 
         layer.mlp.register_forward_hook(lambda *_, index=index: calls.append(index))
         for index, layer in enumerate(llama.model.layers)
     ]
-    engine.prefill(ids, left)
+    engine.reader.prefill(ids, left)
     for hook in hooks:
         hook.remove()
     assert calls == [0]

@@ -13,11 +13,12 @@ from longctx.engine.completion import Finisher
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
 from longctx.engine.kernels import HeadShape, Kernel, choose_kernel
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
 from longctx.engine.machine import Stated, found_machine
 from longctx.engine.memory import Memory
 from longctx.engine.selftest import stream
 from longctx.engine.staging import Stager
+from longctx.engine.tiers import Tiers
 from longctx.errors import ModelError
 from longctx.records import Document, Prompt
 

@@ -100,6 +100,7 @@ def test_help_loads_nothing_heavy(code: str) -> None:
         "longctx.store",
         "longctx.engine.placement",
         "longctx.engine.machine",
+        "longctx.engine.ranks",
     ],
 )
 def test_no_torch_where_no_tensors_live(module: str) -> None:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.masking_utils import (
+    and_masks,
     causal_mask_function,
     chunked_causal_mask_function,
     sliding_window_causal_mask_function,
@@ -21,6 +22,17 @@ MASKS = {
     "sliding": (sliding_window_causal_mask_function(SIZE), SIZE),
     "chunked": (chunked_causal_mask_function(SIZE, torch.zeros(1, dtype=torch.long)), SIZE),
 }
+
+
+def test_only_a_mask_that_needs_its_tensors_keeps_them() -> None:
+    function, size = MASKS["chunked"]
+    padding = torch.ones(1, 30, dtype=torch.bool)
+    assert lazy_mask(1, 10, 30, 20, 0, function, padding, size).device is None
+    padding[0, 0] = False
+    assert lazy_mask(1, 10, 30, 20, 0, function, padding, size).device == torch.device("cpu")
+    beside = and_masks(function, sliding_window_causal_mask_function(SIZE))  # not Llama 4's own
+    assert lazy_mask(1, 10, 30, 20, 0, beside, None, size).device == torch.device("cpu")
+    assert lazy_mask(1, 10, 30, 20, 0, MASKS["sliding"][0], None, size).device is None
 
 
 @given(st.sampled_from(sorted(MASKS)), st.integers(0, 40), st.integers(1, 30), st.integers(0, 60), st.integers(1, 30))

@@ -13,8 +13,9 @@ from streaming import MUCH, flash, make_tiers
 
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
 from longctx.engine.selftest import stream
+from longctx.engine.tiers import Tiers
 from longctx.engine.tree import build_tree, tree_work
 from longctx.records import Answer, Document, Prompt
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from longctx.cli import main
 from longctx.documents.build import Grid, build_samples
 from longctx.documents.frame import Frame, Trial
+from longctx.engine import machine
 from longctx.errors import ConfigError, StoreError
 from longctx.records import Design, Row, Sample
 from longctx.store import RunFolder, read_manifest, read_rows
@@ -49,6 +50,14 @@ def test_launchers_say_which_part_and_which_gpu() -> None:
     assert launched_device("cuda", environment) == "cuda:0"
     assert [launched_device(device, environment) for device in ("cpu", "cuda:5")] == ["cpu", "cuda:5"]
     assert launched_device("cuda", {}) == "cuda"
+
+
+def test_launched_processes_share_the_memory_of_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available_bytes", lambda: 1000)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert machine.default_budgets("cpu") == (700, 0)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert machine.default_budgets("cpu") == (175, 0)
 
 
 def sweep(folder: Path, out: Path, *arguments: str) -> Result:

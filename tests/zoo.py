@@ -159,9 +159,11 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 }
 
 
-def make(name: str) -> Any:
-    """The model in float64, its weights the same every time."""
+def make(name: str, **changes: Any) -> Any:
+    """The model in float64, its weights the same every time; `changes` are to its config."""
     config = CONFIGS[name]()
+    for key, value in changes.items():
+        setattr(config, key, value)
     config._experts_implementation = "eager"  # the grouped product has no float64
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")

@@ -14,9 +14,10 @@ from longctx.check.finding import Finding
 from longctx.check.probe import attention_of
 from longctx.engine.attention import NAME as STREAMED
 from longctx.engine.kernels import Kernel
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
 from longctx.engine.reader import FAILURES, failure_status
-from longctx.engine.selftest import tolerance
+from longctx.engine.selftest import read_in_chunks, tolerance
+from longctx.engine.tiers import Tiers
 from longctx.errors import ModelError
 from longctx.lengths import format_length
 
@@ -43,18 +44,6 @@ def boundaries(config: Any) -> dict[int, str]:
 
 
 @torch.inference_mode()
-def _read(model: Any, ids: torch.Tensor, cache: Any, chunk: int, commit: Callable[[int], None]) -> torch.Tensor:
-    """Logits (compared, vocabulary) of the last positions of `ids` (n,)."""
-    rows: list[torch.Tensor] = []
-    for step in torch.split(ids, chunk):
-        keep = min(len(step), _COMPARED)
-        output = model(input_ids=step[None], past_key_values=cache, use_cache=True, logits_to_keep=keep)
-        commit(len(step))
-        rows = [*rows, output.logits[0, -keep:].float()][-_COMPARED:]
-    return torch.cat(rows)[-_COMPARED:]
-
-
-@torch.inference_mode()
 def _whole(model: Any, ids: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model(input_ids=ids[None], use_cache=False, logits_to_keep=_COMPARED).logits
     return logits[0, -_COMPARED:].float()
@@ -67,7 +56,7 @@ def _streamed(model: Any, ids: torch.Tensor, kernel: Kernel, chunk: int) -> torc
         tiers = Tiers.in_memory(model.device, 2**60, max(16, len(ids) // 24), kernel)
         cache = StreamedCache(model.config, tiers)
         document, question = ids[:-_PAST], ids[-_PAST:]
-        rows = _read(model, document, cache, chunk, cache.commit)
+        rows = read_in_chunks(model, document, cache, chunk, _COMPARED, cache.commit)
         asked = cache.ask()
         asked.begin_rows(torch.ones(1, _PAST, dtype=torch.bool))
         logits = model(input_ids=question[None], past_key_values=asked, use_cache=True, logits_to_keep=_PAST).logits
@@ -106,7 +95,8 @@ def _compare(model: Any, ids: torch.Tensor, kernel: Kernel, where: str) -> Itera
             )
             yield Finding(_WHOLE, where, "differs", "", f"model: own attention {reason}")
             return
-        chunked = _attempt(lambda: _read(model, ids, DynamicCache(config=model.config), chunk, lambda _: None))
+        own_cache = DynamicCache(config=model.config)
+        chunked = _attempt(lambda: read_in_chunks(model, ids, own_cache, chunk, _COMPARED, lambda _: None))
         streamed = _attempt(lambda: _streamed(model, ids, kernel, chunk))
     except _FAILURES:
         yield Finding(_STREAMED, where, "skipped", "", "out of memory")

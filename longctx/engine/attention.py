@@ -6,6 +6,7 @@ instead makes a mask of chunk x context and repeats keys and values for every qu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from longctx.engine.disk import States
 from longctx.engine.kernels import Kernel
 from longctx.engine.kv import StreamedCache, StreamedLayer, take_pending
 from longctx.engine.masks import LazyMask, lazy_mask
-from longctx.engine.partial import Merged, Partial
+from longctx.engine.partial import Merged, Partial, wide
 from longctx.errors import ModelError
 
 NAME = "longctx"
@@ -38,6 +39,7 @@ class _Queries:
 
     states: torch.Tensor
     positions: torch.Tensor
+    """Where the mask wants them; a model on several devices makes its masks on the first."""
     first: int
     """The lowest of their positions."""
     last: int
@@ -75,8 +77,8 @@ class _Call:
             relation = "mixed"  # rows side by side
         seen = None
         if relation == "mixed":
-            positions = torch.arange(start, start + num_keys, device=keys.device)
-            seen = self.mask.visible(queries.positions, positions[None])
+            positions = torch.arange(start, start + num_keys, device=queries.positions.device)
+            seen = self.mask.visible(queries.positions, positions[None]).to(keys.device)
         return self.kernel(queries.states, keys, values, self.scale, relation == "causal", seen, self.softcap)
 
 
@@ -85,15 +87,27 @@ def _document_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call,
     queries, merged = call.queries, Merged()
     start = cache.length
     views = layer.blocks.views(start)
-    blocks = cache.tiers.stager.stream(views, layer.upcoming())
+    blocks = layer.stager.stream(views, layer.upcoming())
     for view, (keys, values) in zip(views, blocks, strict=True):
         part = call.part(queries, (keys[None], values[None]), view.start)
         if part is not None:
             merged.add(part)
-    part = call.part(queries, new, start, expand=False)
-    if part is not None:
-        merged.add(part)
-    return merged.result()
+    if layer.blocks.is_here(start):  # one rank sees to what all of them hold
+        part = call.part(queries, new, start, expand=False)
+        if part is not None:
+            merged.add(part)
+    return _of_all_ranks(layer, merged, queries.states, new[1].shape[-1])
+
+
+def _of_all_ranks(layer: StreamedLayer, merged: Merged, queries: torch.Tensor, value_dim: int) -> Partial:
+    """What this process has added up, merged with what the other holders of the layer's blocks have."""
+    if layer.ranks.count == 1:
+        return merged.result()
+    if merged.is_empty:
+        dtype = wide(queries.dtype)
+        out = queries.new_zeros((*queries.shape[:3], value_dim), dtype=dtype)
+        merged.add(Partial(out, queries.new_full(queries.shape[:3], -math.inf, dtype=dtype)))
+    return layer.ranks.merged(merged.result())
 
 
 def _tiles(call: _Call) -> Iterator[_Call]:
@@ -114,7 +128,7 @@ def _tiles(call: _Call) -> Iterator[_Call]:
 def _local_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call, new: States) -> Partial:
     """As _document_attention, for a layer whose past is short: a tile of queries looks at its own window alone."""
     views = layer.blocks.views(cache.length)
-    past = [(view.start, states) for view, states in zip(views, cache.tiers.stager.stream(views), strict=True)]
+    past = [(view.start, states) for view, states in zip(views, layer.stager.stream(views), strict=True)]
     outs, lses = [], []
     for tile in _tiles(call):
         merged, first = Merged(), tile.queries.first - (layer.blocks.reach or 0)
@@ -150,31 +164,29 @@ def _question_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call)
             merged.add(part)
 
     views = layer.blocks.views(layer.blocks.length)
-    blocks = cache.tiers.stager.stream(views, layer.upcoming())
+    blocks = layer.stager.stream(views, layer.upcoming())
     for view, (keys, values) in zip(views, blocks, strict=True):
         add(call.part(together, (keys[None], values[None]), view.start))
-    if layer.stem.states is not None:
-        add(call.part(together, layer.stem.states, cache.stem_start))
-    merged.add(_tail_attention(layer, cache, call))
-    return merged.result()
-
-
-def _tail_attention(layer: StreamedLayer, cache: StreamedCache, call: _Call) -> Partial:
     assert layer.tail.states is not None
-    assert cache.positions is not None
-    states, where = layer.tail.states, cache.positions
-    queries, device = call.queries, call.queries.states.device
-    if call.expand is not None:
-        states = call.expand(*states)
-    first = int(where.positions.min())
-    uniform = bool((where.positions == torch.arange(first, first + where.num_columns)).all())
-    if uniform and queries.states.shape[2] == where.num_columns:
+    tail = layer.tail.states if call.expand is None else call.expand(*layer.tail.states)
+    if layer.blocks.is_here(cache.base):  # one rank sees to what all of them hold
+        if layer.stem.states is not None:
+            add(call.part(together, layer.stem.states, cache.stem_start))
+        merged.add(_tail_attention(cache, call, tail))
+    return _of_all_ranks(layer, merged, queries.states, tail[1].shape[-1])
+
+
+def _tail_attention(cache: StreamedCache, call: _Call, states: States) -> Partial:
+    """Of each row to its own tail, the keys and values (rows, kv_heads, columns, dim)."""
+    queries = call.queries
+    where = cache.positions_on(queries.positions.device)
+    if where.in_step and queries.states.shape[2] == where.num_columns:
         # Padding comes after a row's tokens, where a causal query does not see it.
-        whole = _Queries(queries.states, queries.positions, first, first + where.num_columns - 1)
-        if call.mask.relation(whole.first, whole.last, whole.first, whole.last) == "causal":
+        last = where.first + where.num_columns - 1
+        if call.mask.relation(where.first, last, where.first, last) == "causal":
             return call.kernel(queries.states, *states, call.scale, True, None, call.softcap)
-    seen = call.mask.visible(queries.positions, where.positions.to(device))
-    seen = seen & where.valid.to(device)[:, None, None, :]
+    seen = call.mask.visible(queries.positions, where.positions)
+    seen = (seen & where.valid[:, None, None, :]).to(queries.states.device)
     # A query of padding may see nothing at all; what comes of it is not read, but it must not be NaN.
     return call.kernel(queries.states, *states, call.scale, False, seen, call.softcap)
 
@@ -186,10 +198,9 @@ def _foreign_attention(
     num_queries, num_keys = query.shape[2], states[0].shape[2]
     offset = num_keys - num_queries
     if mask is None:
-        mask = LazyMask(causal_mask_function, offset, num_queries, query.device)
-    keys = torch.arange(num_keys, device=query.device)
-    queries = torch.arange(offset, num_keys, device=query.device)
-    seen = mask.visible(queries[None], keys[None]).expand(len(query), -1, -1, -1)
+        mask = LazyMask(causal_mask_function, offset, num_queries)
+    keys = torch.arange(num_keys, device=mask.device or query.device)
+    seen = mask.visible(keys[None, offset:], keys[None]).expand(len(query), -1, -1, -1).to(query.device)
     return _REFERENCE(query, *states, scale, False, seen, softcap)
 
 
@@ -258,10 +269,10 @@ def _streamed(
     expand: Any,
 ) -> Partial:
     if mask is None:
-        mask = LazyMask(causal_mask_function, cache.length, query.shape[2], query.device)
+        mask = LazyMask(causal_mask_function, cache.length, query.shape[2])
     if mask.padding is not None:
         raise ModelError("Padding on the left cannot be streamed; rows of different lengths are padded at their end.")
-    device, kernel = query.device, cache.tiers.kernel
+    device, kernel = mask.device or query.device, cache.tiers.kernel
     if cache.positions is None:
         first = mask.start
         positions = torch.arange(first, first + mask.num_queries, device=device)[None]
@@ -269,8 +280,10 @@ def _streamed(
         call = _Call(queries, mask, kernel, scale, softcap, expand)
         attend = _document_attention if layer.blocks.reach is None else _local_attention
         return attend(layer, cache, call, new)
-    rows = cache.new_positions()[:, mask.skipped : mask.skipped + mask.num_queries]
-    queries = _Queries(query, rows.to(device), int(rows.min()), int(rows.max()))
+    new_rows = cache.new_positions()
+    taken = slice(mask.skipped, mask.skipped + mask.num_queries)
+    rows, on_device = new_rows[:, taken], cache.positions_on(device).positions[:, -new_rows.shape[1] :][:, taken]
+    queries = _Queries(query, on_device, int(rows.min()), int(rows.max()))
     return _question_attention(layer, cache, _Call(queries, mask, kernel, scale, softcap, expand))
 
 

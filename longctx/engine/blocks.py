@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +67,7 @@ class Block:
 
     def __init__(self, shape: BlockShape, memory: Memory) -> None:
         self.shape = shape
+        self.is_here = memory.is_here
         self.filled = 0
         self.pieces: list[Piece] = []
         """Where the tokens are on disk, if they are."""
@@ -128,10 +130,19 @@ class BlockList:
 
     _lock = threading.Lock()  # lists that share a block are extended by different workers
 
-    def __init__(self, memory: Memory, writer: Writer, block_tokens: int, reach: int | None = None) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        writer: Writer,
+        block_tokens: int,
+        reach: int | None = None,
+        dealt: Sequence[Memory] = (),
+    ) -> None:
+        """Blocks go round the memories `dealt`, some of them in other processes; without any all are in `memory`."""
         self.length = 0
         self.reach = reach
         self._memory = memory
+        self._dealt = dealt
         self._writer = writer
         self._block_tokens = block_tokens
         self._first = 0  # index of the first block that is still there
@@ -140,7 +151,7 @@ class BlockList:
 
     def branch(self) -> BlockList:
         """A list of the same tokens; extending it leaves this one as it is, and the other way round."""
-        twin = BlockList(self._memory, self._writer, self._block_tokens, self.reach)
+        twin = BlockList(self._memory, self._writer, self._block_tokens, self.reach, self._dealt)
         twin.length, twin._gap = self.length, self._gap
         twin._first, twin._blocks = self._first, list(self._blocks)
         return twin
@@ -170,7 +181,7 @@ class BlockList:
                 if block.filled == fill:
                     block.filled = self._block_tokens + 1  # taken; `write` sets it to what it is then
                     return block
-            twin = self._new_block(block.shape, on_disk)
+            twin = self._new_block(index, block.shape, on_disk)
             self._writer.copy(block, twin, fill)
             twin.pieces = _first_pieces(block.pieces, fill)
             self._blocks[index - self._first] = twin
@@ -178,12 +189,19 @@ class BlockList:
         keys, values = states
         tokens_first = self._memory.device.type != "cpu"
         shape = BlockShape(self._block_tokens, keys.shape[0], keys.shape[2], values.shape[2], keys.dtype, tokens_first)
-        block = self._new_block(shape, on_disk)
+        block = self._new_block(index, shape, on_disk)
         self._blocks.append(block)
         return block
 
-    def _new_block(self, shape: BlockShape, on_disk: bool) -> Block:
-        block = Block(shape, self._memory)
+    def _memory_of(self, index: int) -> Memory:
+        return self._dealt[index % len(self._dealt)] if self._dealt else self._memory
+
+    def is_here(self, position: int) -> bool:
+        """Whether the block of the token at `position` is, or would be, held by this process."""
+        return self._memory_of(position // self._block_tokens).is_here
+
+    def _new_block(self, index: int, shape: BlockShape, on_disk: bool) -> Block:
+        block = Block(shape, self._memory_of(index))
         if block.states is None and not on_disk:
             tiers = ", ".join(f"{tier} {self._memory.usage(tier).budget:,}" for tier in ("device", "host"))
             raise NoSpaceError(f"keys and values fit in no tier (budgets in bytes: {tiers}; no disk)")
@@ -214,13 +232,13 @@ class BlockList:
         self.length = length
 
     def views(self, stop: int) -> list[BlockView]:
-        """The tokens before position `stop` that a token there may see, in order."""
+        """The tokens before position `stop` that a token there may see and that are here, in order."""
         first = max(self._gap, 0 if self.reach is None else stop - self.reach)
         found = []
         for index, block in enumerate(self._blocks, self._first):
             begin = index * self._block_tokens
             start, end = max(begin, first), min(begin + self._block_tokens, stop)
-            if start < end:
+            if start < end and block.is_here:
                 found.append(BlockView(block, start, start - begin, end - start))
         return found
 

@@ -16,16 +16,16 @@ from typing import Any
 import torch
 
 from longctx.engine.cost import ModelShape
-from longctx.engine.kv import Tiers
 from longctx.engine.reader import Reader
+from longctx.engine.tiers import Tiers
 from longctx.engine.tree import build_tree
 from longctx.engine.walk import Walk
 from longctx.environment import num_cores
 from longctx.records import Answer, Prompt, TokenIds
 
 
-class Engine(Reader):
-    """A reader that walks prompt trees."""
+class Engine:
+    """A reader, and how it walks prompt trees."""
 
     def __init__(
         self,
@@ -37,8 +37,9 @@ class Engine(Reader):
         batch_tokens: int = 8192,
         num_workers: int = 1,
     ) -> None:
-        """As a Reader; `batch_tokens` are of the questions in a batch. More than one worker is for CPUs."""
-        super().__init__(model, decode, shape, chunk, tiers)
+        """`chunk` is in tokens, `batch_tokens` are of the questions in a batch. More than one worker is for CPUs."""
+        self.reader = Reader(model, decode, shape, tiers)
+        self.chunk = chunk
         self.batch_tokens = batch_tokens
         self.num_workers = num_workers
 
@@ -56,7 +57,7 @@ class Engine(Reader):
         before = torch.get_num_threads()
         if self.num_workers > 1:
             torch.set_num_threads(max(1, num_cores() // self.num_workers))
-        walk = Walk(self, drafts, self.batch_tokens, self.num_workers)
+        walk = Walk(self.reader, drafts, self.batch_tokens, self.num_workers)
         finished = False
         try:
             for event in walk.events(build_tree(prompts, self.chunk)):
@@ -66,7 +67,8 @@ class Engine(Reader):
                     on_progress(event.flops)
             finished = True
         finally:
-            if self.tiers.disk is not None and not finished:
-                self.tiers.disk.keep_files()  # the next run goes on from them
+            disk = self.reader.tiers.disk
+            if disk is not None and not finished:
+                disk.keep_files()  # the next run goes on from them
             walk.stop()
             torch.set_num_threads(before)

@@ -129,7 +129,9 @@ def _from_package(module: str, **arguments: object) -> Raw:
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, causal: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         states = (x.transpose(1, 2) for x in (query, key, value))
-        out, lse, *_ = function(*states, softmax_scale=scale, causal=causal, **arguments)
+        # Some launch on the current device, whatever the tensors' is.
+        with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
+            out, lse, *_ = function(*states, softmax_scale=scale, causal=causal, **arguments)
         return out.transpose(1, 2), lse
 
     return run

@@ -12,10 +12,10 @@ tiers of memory. `ask` starts rows of questions over what is there: nothing belo
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,9 +24,9 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from longctx.engine.blocks import BlockList, BlockView
 from longctx.engine.disk import DiskChunk, DiskStore, States
-from longctx.engine.kernels import Kernel
-from longctx.engine.memory import Memory
-from longctx.engine.staging import Stager
+from longctx.engine.ranks import ALONE
+from longctx.engine.tails import Positions, Tail
+from longctx.engine.tiers import Tiers
 from longctx.errors import ModelError
 
 _thread = threading.local()
@@ -39,76 +39,21 @@ def take_pending() -> StreamedLayer | None:
     return layer
 
 
-@dataclass(frozen=True, slots=True)
-class Tiers:
-    """Where the blocks of a run's caches live."""
-
-    memory: Memory
-    stager: Stager
-    block_tokens: int
-    kernel: Kernel
-    """What attention over the blocks is computed with."""
-    disk: DiskStore | None = None
-
-    @classmethod
-    def in_memory(cls, device: torch.device, num_bytes: int, block_tokens: int, kernel: Kernel) -> Tiers:
-        """Blocks on one device alone."""
-        return cls(Memory(device, num_bytes), Stager(device), block_tokens, kernel)
-
-
-@dataclass(frozen=True, slots=True)
-class Positions:
-    """Where the tokens of tails stand: rows of different lengths, with gaps where guesses were taken back."""
-
-    positions: torch.Tensor
-    """(rows, columns)"""
-    valid: torch.Tensor
-    """(rows, columns), False for padding and for what was taken back."""
-
-    @classmethod
-    def none(cls, num_rows: int) -> Positions:
-        """Rows without tokens."""
-        return cls(torch.zeros(num_rows, 0, dtype=torch.long), torch.zeros(num_rows, 0, dtype=torch.bool))
-
-    def append(self, positions: torch.Tensor, valid: torch.Tensor) -> Positions:
-        return Positions(torch.cat([self.positions, positions], 1), torch.cat([self.valid, valid], 1))
-
-    @property
-    def num_columns(self) -> int:
-        return self.positions.shape[1]
-
-
-class Tail:
-    """Keys and values (rows, kv_heads, columns, dim) of one layer, on the device."""
-
-    def __init__(self, states: States | None = None) -> None:
-        self.states = states
-
-    def append(self, states: States) -> None:
-        if self.states is None:
-            self.states = states
-        else:
-            keys, values = (torch.cat([old, new], 2) for old, new in zip(self.states, states, strict=True))
-            self.states = keys, values
-
-    def rows(self, rows: Sequence[int]) -> Tail:
-        """Some rows."""
-        if self.states is None:
-            return Tail()
-        keys, values = (states[list(rows)] for states in self.states)
-        return Tail((keys, values))
-
-
 class StreamedLayer:
     """What full and local layers have in common; mixed into transformers' own kinds of layer."""
 
     is_croppable = False
 
     def attach(self, index: int, cache: StreamedCache, reach: int | None) -> None:
-        tiers = cache.tiers
+        tiers, place = cache.tiers, cache.tiers.place(index)
+        # What a local layer sees is little; every rank keeps all of it.
+        dealt = tiers.dealt if reach is None else ()
         self.index = index
         self.cache = weakref.ref(cache)
-        self.blocks = BlockList(tiers.memory, tiers.stager, tiers.block_tokens, reach)
+        self.stager = place.stager
+        self.ranks = tiers.ranks if dealt else ALONE
+        """Among whom this layer's blocks are dealt out."""
+        self.blocks = BlockList(place.memory, place.stager, tiers.block_tokens, reach, dealt)
         self.stem = Tail()
         self.tail = Tail()
         self.given_value: Any = lambda: None
@@ -139,11 +84,13 @@ class StreamedLayer:
         return self.get_seq_length() + query_length, 0
 
     def upcoming(self) -> list[BlockView]:
-        """The first blocks that the next layer of the model will stream."""
+        """The first blocks that the next layer of the model will stream, if it is on the same device."""
         cache = self.cache()
         later = [] if cache is None else cache.layers[self.index + 1 :]
         following = next((layer for layer in later if isinstance(layer, StreamedLayer)), None)
-        return [] if following is None else following.blocks.views(following.blocks.length)
+        if following is None or following.stager is not self.stager:
+            return []
+        return following.blocks.views(following.blocks.length)
 
 
 class FullLayer(StreamedLayer, DynamicLayer):  # type: ignore[misc] # transformers is untyped
@@ -168,6 +115,7 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
         """Tokens before the tails."""
         self.stem_start = 0
         self._num_new = 0
+        self._positions_on: dict[torch.device, Positions] = {}
         self._new: dict[int, list[States]] = {}
         self.layers: list[Any] = [self._streamed(index, layer) for index, layer in enumerate(self.layers)]
 
@@ -289,20 +237,27 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
             raise ValueError("rows belong to questions; ask first")
         positions = self.row_lengths().unsqueeze(1) + torch.arange(valid.shape[1])
         self.positions = self.positions.append(positions, valid)
-        self._num_new = valid.shape[1]
+        self._num_new, self._positions_on = valid.shape[1], {}
         return positions
 
     def new_positions(self) -> torch.Tensor:
-        """The positions of the present forward, (rows, n)."""
+        """The positions of the present forward, (rows, n), in host memory."""
         assert self.positions is not None
         return self.positions.positions[:, self.positions.num_columns - self._num_new :]
+
+    def positions_on(self, device: torch.device) -> Positions:
+        """The positions of all columns up to the present forward's; brought to a device once for all its layers."""
+        assert self.positions is not None
+        if device not in self._positions_on:
+            self._positions_on[device] = self.positions.to(device)
+        return self._positions_on[device]
 
     def take_back(self, keep: torch.Tensor) -> None:
         """The forward over rows is done; of its columns keep those that `keep` (rows, n) says, none after a gap."""
         assert self.positions is not None
         valid = self.positions.valid.clone()
         valid[:, valid.shape[1] - keep.shape[1] :] &= keep
-        self.positions = Positions(self.positions.positions, valid)
+        self.positions = dataclasses.replace(self.positions, valid=valid)
         self.length = int(self.row_lengths().max())
 
     def select(self, rows: Sequence[int]) -> StreamedCache:
@@ -311,7 +266,7 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
         twin = self.branch()
         for layer in twin.streamed_layers():
             layer.tail = layer.tail.rows(rows)
-        twin.positions = Positions(self.positions.positions[list(rows)], self.positions.valid[list(rows)])
+        twin.positions = self.positions.rows(rows)
         twin.length = int(twin.row_lengths().max())
         return twin
 

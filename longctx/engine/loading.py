@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,10 @@ from longctx.errors import ModelError
 from longctx.files import file_digest
 
 if TYPE_CHECKING:
+    from longctx.config import Layout
     from longctx.engine.kernels import Kernel
+    from longctx.engine.ranks import Ranks
+    from longctx.engine.tiers import Holders
 
 
 @contextlib.contextmanager
@@ -122,10 +125,17 @@ class LoadedModel:
     """Weights, config, template and tokenizer hashes, dtype, device kind and attention kernel."""
     checks: dict[str, Any]
     """What the self-test found."""
+    holders: Holders
+    """Where its layers are."""
 
 
-def load_own(card: ModelCard, dtype: str, device: str, trust_remote_code: bool = False) -> Any:
-    """The model on its device as transformers makes it, with its own eager attention; raises ModelError."""
+def load_own(
+    card: ModelCard, dtype: str, device: str, trust_remote_code: bool = False, spread: Mapping[str, Any] | None = None
+) -> Any:
+    """The model as transformers makes it, with its own eager attention; raises ModelError.
+
+    It is on `device`, unless `spread` tells from_pretrained of several devices or processes.
+    """
     import torch
 
     folder = _folder(card.source)
@@ -140,8 +150,9 @@ def load_own(card: ModelCard, dtype: str, device: str, trust_remote_code: bool =
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **(spread or {}),
         )
-        model = model.to(device).eval()
+        model = model.eval() if spread else model.to(device).eval()
     for kind in ("missing_keys", "mismatched_keys"):
         if info.get(kind):
             raise ModelError(
@@ -158,25 +169,30 @@ def load_model(
     rope: str = "model",
     num_tokens: int = 0,
     trust_remote_code: bool = False,
+    layout: Layout | None = None,
+    ranks: Ranks | None = None,
 ) -> LoadedModel:
-    """The model on its device, for prompts of up to `num_tokens` tokens.
+    """The model on its device, or as `layout` says, for prompts of up to `num_tokens` tokens.
 
     Raises ModelError for files that are damaged, missing, GGUF, or of no use here, and for a model that streamed
     attention does not compute as the model's own does.
     """
     import torch
 
-    from longctx.engine.kernels import choose_kernel
+    from longctx.engine.layout import find_holders
+    from longctx.engine.ranks import ALONE
     from longctx.engine.rope import freeze_rope, use_float64_angles
-    from longctx.engine.selftest import head_shapes, self_test, stream
+    from longctx.engine.selftest import self_test, stream
 
-    model = load_own(card, dtype, device, trust_remote_code)
+    ranks = ranks or ALONE
+    model = load_own(card, dtype, device, trust_remote_code, _spread(card, device, layout, ranks, trust_remote_code))
+    holders = find_holders(model, ranks)
     folder = _folder(card.source)
     frozen = freeze_rope(model, max(num_tokens, 1))
     if rope == "float64":
         use_float64_angles(model)
-    kernel = choose_kernel(attention, head_shapes(model.config), model.dtype, device)
-    checks = self_test(model, kernel)
+    kernel = _kernel_for(model, attention, holders)
+    checks = self_test(model, kernel, holders)
     stream(model)
     fingerprint = {
         "name": card.source.name,
@@ -191,7 +207,37 @@ def load_model(
     }
     if frozen:
         fingerprint["rope"] = f"{', '.join(sorted(set(frozen)))} as for a window of {num_tokens} tokens"
-    return LoadedModel(model, kernel, fingerprint, dataclasses.asdict(checks))
+    if holders.describe():
+        fingerprint["parallel"] = holders.describe()
+    return LoadedModel(model, kernel, fingerprint, dataclasses.asdict(checks), holders)
+
+
+def _spread(
+    card: ModelCard, device: str, layout: Layout | None, ranks: Ranks, trust_remote_code: bool
+) -> dict[str, Any]:
+    """What tells from_pretrained of several devices or processes; nothing for one. Raises ConfigError."""
+    from longctx.engine.layout import device_map, tensor_parallel
+
+    if ranks.count > 1:
+        with _as_model_error(card.source):
+            from transformers import AutoConfig
+
+            config = AutoConfig.from_pretrained(_folder(card.source), trust_remote_code=trust_remote_code)
+            return tensor_parallel(config, ranks)
+    return device_map(layout.device_map, device) if layout and layout.device_map else {}
+
+
+def _kernel_for(model: Any, attention: str, holders: Holders) -> Kernel:
+    """One kernel that passes its test on every device of the model; raises ModelError."""
+    from longctx.engine.kernels import choose_kernel
+    from longctx.engine.selftest import head_shapes
+
+    shapes = head_shapes(model.config)
+    first, *others = map(str, holders.devices)
+    kernel = choose_kernel(attention, shapes, model.dtype, first)
+    for device in others:
+        choose_kernel(kernel.name, shapes, model.dtype, device)
+    return kernel
 
 
 def _folder(source: ModelSource) -> Path:

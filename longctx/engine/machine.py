@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from longctx.engine.placement import FREE_SHARE, Machine
-from longctx.environment import available_bytes, num_cores
+from longctx.environment import available_bytes, num_cores, num_processes_here
 from longctx.errors import ConfigError
 
 # Of each GPU, what is for neither weights nor keys and values: the CUDA context and kernels (1 GB), the activations of
@@ -73,9 +73,12 @@ def free_bytes(device: str) -> int:
 
 
 def default_budgets(device: str) -> tuple[int, int]:
-    """Bytes for keys and values on the device, and in host memory beside a GPU: a CPU has no other than its own."""
-    host = int(available_bytes() * FREE_SHARE) if device.startswith("cuda") else 0
-    return int(free_bytes(device) * FREE_SHARE), host
+    """Bytes for keys and values on the device, and in host memory beside a GPU: a CPU has no other than its own.
+
+    Of host memory each of the processes that a launcher started here has its share.
+    """
+    host = int(available_bytes() * FREE_SHARE) // num_processes_here()
+    return (int(free_bytes(device) * FREE_SHARE), host) if device.startswith("cuda") else (host, 0)
 
 
 def found_machine(stated: Stated, dtype: str, device: str) -> Machine:

@@ -28,7 +28,8 @@ class LazyMask:
     """transformers' mask function of (batch, head, query, key) indices, given as tensors that broadcast."""
     start: int
     num_queries: int
-    device: torch.device
+    device: torch.device | None = None
+    """Where positions must be for the function, which holds tensors there; None if it takes them anywhere."""
     skipped: int = 0
     """Queries of the forward before these."""
     local_size: int | None = None
@@ -89,8 +90,41 @@ class LazyMask:
         return "causal" if farthest and (first_query, last_query) == (first_key, last_key) else "mixed"
 
     def _sees(self, query: int, key: int) -> bool:
+        # In host memory where it can be: a GPU would have to be waited for.
         positions = (torch.tensor([[position]], device=self.device) for position in (query, key))
         return bool(self.visible(*positions))
+
+
+def _held(function: Any) -> dict[str, Any]:
+    """What a function was made with, by name."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return dict(zip(names, (cell.cell_contents for cell in getattr(function, "__closure__", None) or ()), strict=True))
+
+
+def _holds_tensors(function: Any) -> bool:
+    """Whether a function, or one that it calls, was made with a tensor inside."""
+    held = list(_held(function).values())
+    held += [part for parts in held if isinstance(parts, tuple | list) for part in parts]
+    return any(isinstance(part, torch.Tensor) or (callable(part) and _holds_tensors(part)) for part in held)
+
+
+def _without_padding(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A mask function for rows without padding on the left.
+
+    Llama 4's holds the padding of each row, all 0 then, in a tensor of the model's first device: whoever asks it
+    something has to wait for that device. Any other function is returned as it is.
+    """
+    parts = _held(function).get("mask_functions", ())
+    if len(parts) != 2 or parts[1] is not causal_mask_function:
+        return function
+    size = _held(parts[0]).get("chunk_size")
+    if getattr(parts[0], "__qualname__", "") != "chunked_overlay.<locals>.inner_mask" or not isinstance(size, int):
+        return function
+
+    def in_chunks(batch: Any, head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return (key // size == query // size) & (key <= query)
+
+    return in_chunks
 
 
 def lazy_mask(
@@ -107,11 +141,12 @@ def lazy_mask(
 ) -> LazyMask:
     """What transformers calls for every kind of mask that a model uses."""
     padded = attention_mask is not None and not bool(attention_mask.all())
+    function = mask_function if padded else _without_padding(mask_function)
     return LazyMask(
-        function=mask_function,
+        function=function,
         start=int(q_offset),
         num_queries=q_length,
         local_size=local_size,
         padding=attention_mask if padded else None,
-        device=torch.device(device),
+        device=torch.device(device) if _holds_tensors(function) else None,
     )

@@ -10,6 +10,10 @@ import torch
 
 Tier = Literal["device", "host"]
 
+_TIERS: tuple[Tier, ...] = ("device", "host")
+# torch's device of tensors that have a size and no content.
+_NO_CONTENT = torch.device("meta")
+
 
 class NoSpaceError(RuntimeError):
     """Keys and values fit in no tier that has a budget."""
@@ -24,46 +28,77 @@ class Usage:
     peak: int = 0
 
 
-class Memory:
-    """Hands out the buffers of blocks from the first tier with room, and takes them back.
+class _Pool:
+    """The buffers of one tier. Given-back ones are kept for blocks of the same size: allocating pinned memory takes
+    longer than filling it."""
 
-    Given-back buffers are kept for blocks of the same size: allocating pinned memory takes longer than filling it.
-    """
+    def __init__(self, device: torch.device, budget: int, pinned: bool) -> None:
+        self.usage = Usage(budget)
+        self._device = device
+        self._pinned = pinned
+        self._free: dict[int, list[torch.Tensor]] = {}
+        self._lock = threading.Lock()  # branches are extended by different workers
+
+    def take(self, num_bytes: int) -> torch.Tensor | None:
+        with self._lock:
+            now = self.usage.now + num_bytes
+            if now > self.usage.budget:
+                return None
+            free = self._free.get(num_bytes)
+            buffer = free.pop() if free else self._allocate(num_bytes, now)
+            self.usage = Usage(self.usage.budget, now, max(self.usage.peak, now))
+            return buffer
+
+    def _allocate(self, num_bytes: int, now: int) -> torch.Tensor:
+        kept = sum(size * len(buffers) for size, buffers in self._free.items())
+        if now + kept > self.usage.budget:
+            self._free.clear()
+        return torch.empty(num_bytes, dtype=torch.uint8, device=self._device, pin_memory=self._pinned)
+
+    def give_back(self, buffer: torch.Tensor) -> None:
+        with self._lock:
+            usage = self.usage
+            self.usage = Usage(usage.budget, usage.now - buffer.numel(), usage.peak)
+            self._free.setdefault(buffer.numel(), []).append(buffer)
+
+
+class Memory:
+    """Hands out the buffers of blocks from the first tier with room, and takes them back."""
 
     def __init__(self, device: torch.device, device_bytes: int, host_bytes: int = 0) -> None:
+        host = device if device == _NO_CONTENT else torch.device("cpu")
         self.device = device
-        self._usage: dict[Tier, Usage] = {"device": Usage(device_bytes), "host": Usage(host_bytes)}
-        self._free: dict[tuple[Tier, int], list[torch.Tensor]] = {}
-        self._lock = threading.Lock()  # branches are extended by different workers
+        self.is_here = True
+        """Whether this process holds what is taken."""
+        self._pools: dict[Tier, _Pool] = {
+            "device": _Pool(device, device_bytes, pinned=False),
+            "host": _Pool(host, host_bytes, pinned=device.type == "cuda"),
+        }
+
+    def beside(self, device: torch.device, device_bytes: int) -> Memory:
+        """Memory of another device, with the same host memory beside it."""
+        twin = Memory(device, device_bytes)
+        twin._pools["host"] = self._pools["host"]
+        return twin
+
+    def elsewhere(self) -> Memory:
+        """Memory like this one in another process: what is taken there is counted here, and not held."""
+        twin = Memory(_NO_CONTENT, *(self.usage(tier).budget for tier in _TIERS))
+        twin.is_here = False
+        return twin
 
     def usage(self, tier: Tier) -> Usage:
         """Bytes of a tier."""
-        return self._usage[tier]
+        return self._pools[tier].usage
 
     def take(self, num_bytes: int) -> tuple[Tier, torch.Tensor] | None:
         """A buffer of bytes from the first tier with room for it; None if there is none."""
-        tiers: tuple[Tier, ...] = ("device", "host")
-        with self._lock:
-            for tier in tiers:
-                usage = self._usage[tier]
-                if usage.now + num_bytes <= usage.budget:
-                    now = usage.now + num_bytes
-                    self._usage[tier] = Usage(usage.budget, now, max(usage.peak, now))
-                    free = self._free.get((tier, num_bytes))
-                    return tier, free.pop() if free else self._allocate(tier, num_bytes)
+        for tier in _TIERS:
+            buffer = self._pools[tier].take(num_bytes)
+            if buffer is not None:
+                return tier, buffer
         return None
-
-    def _allocate(self, tier: Tier, num_bytes: int) -> torch.Tensor:
-        kept = sum(size * len(buffers) for (where, size), buffers in self._free.items() if where == tier)
-        if self._usage[tier].now + kept > self._usage[tier].budget:
-            self._free = {key: buffers for key, buffers in self._free.items() if key[0] != tier}
-        if tier == "device":
-            return torch.empty(num_bytes, dtype=torch.uint8, device=self.device)
-        return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
 
     def give_back(self, tier: Tier, buffer: torch.Tensor) -> None:
         """Take back a buffer that `take` handed out."""
-        with self._lock:
-            usage = self._usage[tier]
-            self._usage[tier] = Usage(usage.budget, usage.now - buffer.numel(), usage.peak)
-            self._free.setdefault((tier, buffer.numel()), []).append(buffer)
+        self._pools[tier].give_back(buffer)

@@ -38,6 +38,11 @@ class Merged:
         self._out: torch.Tensor | None = None
         self._lse: torch.Tensor | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no part was added."""
+        return self._out is None
+
     def add(self, part: Partial) -> None:
         """Take in a part of keys that no part before it had; its tensors may be written to."""
         dtype = wide(part.out.dtype)

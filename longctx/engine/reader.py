@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ import torch
 from longctx.engine.attention import CacheFilled
 from longctx.engine.completion import Finisher, end_ids
 from longctx.engine.cost import ModelShape
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
 from longctx.engine.memory import NoSpaceError
+from longctx.engine.tiers import Tiers
+from longctx.errors import RankError
 from longctx.records import Status, TokenIds
 
 # What a model may raise on a prompt that it cannot read: each becomes a row, not the end of the run.
@@ -32,18 +34,10 @@ def failure_status(error: Exception) -> Status:
 class Reader:
     """A loaded model with the sizes that decide how it reads."""
 
-    def __init__(
-        self,
-        model: Any,
-        decode: Callable[[list[int]], str],
-        shape: ModelShape,
-        chunk: int,
-        tiers: Tiers,
-    ) -> None:
-        """`model` runs with attention `longctx`; `chunk` is in tokens."""
+    def __init__(self, model: Any, decode: Callable[[list[int]], str], shape: ModelShape, tiers: Tiers) -> None:
+        """`model` runs with attention `longctx`."""
         self.model = model
         self.shape = shape
-        self.chunk = chunk
         self.tiers = tiers
         self.finisher = Finisher(decode, end_ids(model))
         self.mixes_lengths = _mixes_lengths(model)
@@ -98,15 +92,43 @@ class Reader:
         return self._forward(ids, cache, keep, **arguments)
 
     def _forward(self, ids: torch.Tensor, cache: StreamedCache, keep: int, **arguments: Any) -> torch.Tensor:
-        output = self.model(
-            input_ids=ids.to(self.model.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=keep,
-            **arguments,
-        )
+        with self._all_or_none():
+            output = self.model(
+                input_ids=_sent(ids, self.model.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=keep,
+                **arguments,
+            )
         logits: torch.Tensor = output.logits
         return logits
+
+    @contextlib.contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Raise RankError for what fails in one of several processes alone: the others wait for it to no end.
+
+        What is wrong with a prompt, or with room for it, all of them find alike.
+        """
+        try:
+            yield
+        except (NoSpaceError, ValueError, IndexError):
+            raise
+        except (RuntimeError, MemoryError) as error:
+            ranks = self.tiers.ranks
+            if ranks.count == 1:
+                raise
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            raise RankError(
+                f"Rank {ranks.index} of {ranks.count} failed ({reason}), and the others cannot go on without it. "
+                "Finished rows are kept; run the same command again, with a smaller --chunk if memory was short."
+            ) from error
+
+
+def _sent(ids: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`ids` on a device, without waiting for what the device is doing: the next chunk is launched meanwhile."""
+    if device.type != "cuda":
+        return ids.to(device)
+    return ids.pin_memory().to(device, non_blocking=True)
 
 
 def _mixes_lengths(model: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 
 from longctx.engine.attention import NAME
 from longctx.engine.kernels import HeadShape, Kernel
-from longctx.engine.kv import StreamedCache, Tiers
+from longctx.engine.kv import StreamedCache
+from longctx.engine.tiers import Holders, Tiers
 from longctx.errors import ModelError
 
 _NUM_TOKENS = 200
@@ -59,28 +61,44 @@ def stream(model: Any) -> None:
 
 
 @torch.inference_mode()
-def self_test(model: Any, kernel: Kernel) -> SelfTest:
+def read_in_chunks(
+    model: Any, ids: torch.Tensor, cache: Any, chunk: int, keep: int, commit: Callable[[int], object]
+) -> torch.Tensor:
+    """Logits (keep, vocabulary) of the last positions of `ids` (n,), read `chunk` at a time into `cache`.
+
+    `commit` is told of the tokens of each chunk when it is read.
+    """
+    rows: list[torch.Tensor] = []
+    for step in torch.split(ids, chunk):
+        new = min(len(step), keep)
+        output = model(input_ids=step[None], past_key_values=cache, use_cache=True, logits_to_keep=new)
+        commit(len(step))
+        rows = [*rows, output.logits[0, -new:].float()][-keep:]
+    return torch.cat(rows)[-keep:]
+
+
+@torch.inference_mode()
+def self_test(model: Any, kernel: Kernel, holders: Holders | None = None) -> SelfTest:
     """Compare both on random tokens; raises ModelError if they differ by more than rounding does.
 
-    The model is left with its own attention.
+    `holders` say where the layers are, if not all on the model's device. The model is left with its own attention.
     """
     own = model.config._attn_implementation
-    num_tokens = min(_NUM_TOKENS, getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", 200))
+    config = model.config.get_text_config(decoder=True)
+    holders = holders or Holders((model.device,) * config.num_hidden_layers)
+    num_tokens = min(_NUM_TOKENS, getattr(config, "max_position_embeddings", _NUM_TOKENS))
     vocabulary = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, (1, num_tokens), generator=generator).to(model.device)
-    wanted = model(input_ids=ids, logits_to_keep=1).logits[:, -1].float()
-    tiers = Tiers.in_memory(model.device, 2**40, _BLOCK, kernel)
+    ids = torch.randint(vocabulary, (num_tokens,), generator=generator).to(model.device)
+    wanted = model(input_ids=ids[None], logits_to_keep=1).logits[0, -1:].float()
+    tiers = Tiers.over(holders, dict.fromkeys(holders.devices, 2**40), 0, _BLOCK, kernel)
     stream(model)
     try:
         cache = StreamedCache(model.config, tiers)
-        for start in range(0, num_tokens, _CHUNK):
-            step = ids[:, start : start + _CHUNK]
-            found = model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            cache.commit(step.shape[1])
+        found = read_in_chunks(model, ids, cache, _CHUNK, 1, cache.commit)
     finally:
         model.set_attn_implementation(own)
-    difference = float((found.float() - wanted).abs().max() / wanted.std())
+    difference = float((found - wanted).abs().max() / wanted.std())
     allowed = tolerance(model.dtype)
     if not difference <= allowed:
         raise ModelError(

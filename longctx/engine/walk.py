@@ -238,12 +238,13 @@ class Walk:
         width = max(map(len, texts))
         keep = width - min(len(prompt.tail_ids) for prompt in batch) + 1
         logits = self._reader.ask(texts, cache, keep)
+        # The logits from the one that predicts the first new token on, and the draft.
+        starts = [len(prompt.tail_ids) - 1 - (width - keep) for prompt in batch]
+        wanted = [self._draft_ids(prompt).tolist() for prompt in batch]
+        checked = self._check(logits, starts, wanted)
         rows, picked, num_kept = [], [], []
-        for index, prompt in enumerate(batch):
+        for index, (prompt, draft) in enumerate(zip(batch, checked, strict=True)):
             self._done(length, prompt.num_tokens)
-            draft_ids = self._draft_ids(prompt).tolist()
-            first = len(prompt.tail_ids) - 1 - (width - keep)  # the logits that predict the first new token
-            draft = check_draft(logits[index, first : first + len(draft_ids) + 1], draft_ids)
             num_kept.append(len(prompt.tail_ids) + max(0, len(draft.tokens) - 1))
             row = _Row(prompt, self._reader.finisher.start(prompt), prompt.token_ids(), [], draft.logprob)
             if not self._add(row, draft, waiting, meter):
@@ -251,6 +252,13 @@ class Walk:
                 picked.append(index)
         cache.take_back(torch.arange(width) < torch.tensor(num_kept).unsqueeze(1))
         return rows, cache.select(picked) if rows else cache
+
+    def _check(self, logits: torch.Tensor, starts: list[int], drafts: list[list[int]]) -> list[CheckedDraft]:
+        """Check each row's draft from its place in the logits (rows, columns, vocabulary) on; all ranks alike."""
+        rows = zip(logits, starts, drafts, strict=True)
+        return self._reader.tiers.ranks.agree(
+            [check_draft(row[start : start + len(draft) + 1], draft) for row, start, draft in rows]
+        )
 
     def _add(self, row: _Row, checked: CheckedDraft, waiting: dict[str, Prompt], meter: _Meter) -> bool:
         """Take in greedily decoded tokens; whether the row is answered now."""
@@ -288,10 +296,9 @@ class Walk:
             guesses = [look_up(row.prompt_ids, row.tokens, _guess_room(row)) for row in rows]
             texts = [[row.tokens[-1], *guess] for row, guess in zip(rows, guesses, strict=True)]
             width = max(map(len, texts))
-            logits = self._reader.ask(texts, cache, width)
+            found = self._check(self._reader.ask(texts, cache, width), [0] * len(rows), guesses)
             open_rows, picked, num_kept = [], [], []
-            for index, (row, guess) in enumerate(zip(rows, guesses, strict=True)):
-                checked = check_draft(logits[index, : len(guess) + 1], guess)
+            for index, (row, checked) in enumerate(zip(rows, found, strict=True)):
                 num_kept.append(max(1, len(checked.tokens)))
                 if not self._add(row, checked, waiting, meter):
                     open_rows.append(row)

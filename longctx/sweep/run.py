@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from longctx.backends.base import Backend
 from longctx.config import SweepConfig
 from longctx.environment import utc_now
-from longctx.records import Answer, Row, Sample, Score
+from longctx.records import Answer, Row, Sample, Score, TokenIds
 from longctx.store import RunFolder
 from longctx.sweep.excerpt import excerpt, question
 from longctx.tasks import parse_task
@@ -42,8 +42,7 @@ def run_samples(
     """
     waiting = {sample.id: sample for sample in samples}
     tasks = {spec: parse_task(spec) for spec in {sample.cell.task for sample in samples}}
-    drafts = {sample.id: sample.draft_ids for sample in samples if len(sample.draft_ids)}
-    for answer in backend.answers([sample.prompt for sample in samples], drafts, on_progress):
+    for answer in backend.answers([sample.prompt for sample in samples], _drafts(samples), on_progress):
         sample = waiting.pop(answer.prompt_id, None)
         if sample is None:
             raise RuntimeError(f"the backend answered {answer.prompt_id} without being asked")
@@ -53,6 +52,16 @@ def run_samples(
         on_row(row)
     if waiting:
         raise RuntimeError(f"the backend left {len(waiting)} prompts unanswered")
+
+
+def follow_samples(samples: Sequence[Sample], backend: Backend) -> None:
+    """Answer in step with the rank that scores and stores the same samples."""
+    for _ in backend.answers([sample.prompt for sample in samples], _drafts(samples), lambda flops: None):
+        pass
+
+
+def _drafts(samples: Sequence[Sample]) -> dict[str, TokenIds]:
+    return {sample.id: sample.draft_ids for sample in samples if len(sample.draft_ids)}
 
 
 def make_row(

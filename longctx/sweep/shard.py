@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from longctx.config import Layout
 from longctx.errors import ConfigError
 from longctx.records import Sample
 
@@ -46,6 +47,22 @@ def parse_shard(text: str) -> Shard:
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError(f"{text!r} is not a shard: write 1/4, 2/4, 3/4 and 4/4 for four processes.")
     return Shard(int(match[1]), int(match[2]))
+
+
+def chosen_shard(text: str | None, layout: Layout, environment: Mapping[str, str] = os.environ) -> Shard:
+    """The part that `--shard` says, else the one that a launcher gives; all of it where processes share one model.
+
+    Raises ConfigError, also for a launcher whose processes would all spread over the same GPUs.
+    """
+    launched = launched_shard(environment)
+    if layout.device_map is not None and launched.count > 1:
+        raise ConfigError(
+            f"--device-map takes all GPUs for one process, and {launched.count} were launched. Start one alone, "
+            "or let them share the model with --parallel tensor."
+        )
+    if text is not None:
+        return parse_shard(text)
+    return launched if layout.parallel == "documents" else Shard()
 
 
 def launched_shard(environment: Mapping[str, str] = os.environ) -> Shard:

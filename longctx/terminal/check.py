@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from longctx.check.finding import Finding
 from longctx.terminal.format import new_console
 
 _STYLES = {"passes": "green", "differs": "bold red", "warns": "yellow", "skipped": "dim"}
+# Of the columns before the last; what is longer pushes the rest of its own line.
+_NAME, _WHERE, _FIGURE = 29, 46, 12
 
 
-def print_findings(findings: Iterable[Finding]) -> int:
-    """The table of a check, printed when all is known; returns how many findings differ."""
-    console = new_console()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("check", "where", "", "figure", "meaning"):
-        table.add_column(heading)
+def print_findings(findings: Iterable[Finding], console: Console | None = None) -> int:
+    """A line for each finding as soon as it is known, then the counts; returns how many differ."""
+    console = console or new_console()
     counts: Counter[str] = Counter()
-    with console.status("checking") as status:
+    with console.status("checking"):
         for finding in findings:
-            status.update(f"checking: after {escape(finding.name)}, {escape(finding.where)}")
             counts[finding.verdict] += 1
-            verdict = f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]"
-            cells = map(escape, (finding.figure, finding.meaning))
-            table.add_row(escape(finding.name), escape(finding.where), verdict, *cells)
-    console.print(table)
+            verdict = f"[{_STYLES[finding.verdict]}]{finding.verdict:<7}[/]"
+            cells = f"{finding.name:<{_NAME}} {finding.where:<{_WHERE}} {finding.figure:<{_FIGURE}} {finding.meaning}"
+            console.print(f"{verdict}  {escape(cells.rstrip())}")
     console.print(", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict]))
     return counts["differs"]
