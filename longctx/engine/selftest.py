@@ -68,7 +68,11 @@ def self_test(model: Any, kernel: Kernel) -> SelfTest:
     num_tokens = min(_NUM_TOKENS, getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", 200))
     vocabulary = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, (1, num_tokens), generator=generator).to(model.device)
+    ids = torch.randint(vocabulary, (1, num_tokens), generator=generator)
+    bos = getattr(model.config.get_text_config(decoder=True), "bos_token_id", None)
+    if isinstance(bos, int):  # as prompts begin: some models rest their attention there
+        ids[0, 0] = bos
+    ids = ids.to(model.device)
     wanted = model(input_ids=ids, logits_to_keep=1).logits[:, -1].float()
     tiers = Tiers.in_memory(model.device, 2**40, _BLOCK, kernel)
     stream(model)
