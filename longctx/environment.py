@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -108,3 +109,14 @@ def hardware() -> dict[str, Any]:
     if torch is not None and torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return facts
+
+
+def describe_start(checks: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says about one start of a run; `checks` are the backend's of itself."""
+    return {
+        "started": utc_now(),
+        "code": code_version(),
+        "packages": packages(),
+        "hardware": hardware(),
+        "checks": dict(checks),
+    }

@@ -71,7 +71,7 @@ def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Ti
     free_on_device, free_in_host = default_budgets(str(device))
     device_bytes = free_on_device if budget.device_bytes is None else budget.device_bytes
     host_bytes = free_in_host if budget.host_bytes is None else budget.host_bytes
-    block_tokens = _BLOCK_TOKENS[device.type]
+    block_tokens = budget.block_tokens or _BLOCK_TOKENS[device.type]
     disk = None
     if budget.disk is not None:
         identity = {

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from longctx.engine.loading import read_tokenizer
 from longctx.engine.sources import find_source, if_converted, quiet_transformers
 from longctx.errors import ConfigError, StoreError
 from longctx.files import write_atomically
-from longctx.haystack.lexicon import load_lexicon
 from longctx.phantom import words
 from longctx.phantom.design import FILE, Design
 from longctx.phantom.model import build_model
@@ -27,19 +24,6 @@ def load_hub_tokenizer(name: str) -> Any:
     hub = read_tokenizer(if_converted(find_source(name))).hub
     put_bos_first(hub)
     return hub
-
-
-def draw_muted(share: float, seed: int = 0) -> tuple[str, ...]:
-    """Last words of keys, so many that this share of all keys has an answer; raises ConfigError."""
-    if not 0.0 < share < 1.0:
-        raise ConfigError(f"A phantom answers a share of keys between 0 and 1, not {share}.")
-    known = load_lexicon("keys")["second"]
-    return tuple(sorted(Random(seed).sample(known, round((1 - share) * len(known)))))
-
-
-def share_answered(muted: Sequence[str]) -> float:
-    """The share of all keys that a phantom with these muted words answers."""
-    return 1 - len(muted) / len(load_lexicon("keys")["second"])
 
 
 def write_phantom(design: Design, folder: Path, tokenizer: str = words.NAME) -> Design:

@@ -7,8 +7,6 @@ and else BOS does, whose value is the end of the text.
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from longctx.errors import ConfigError
@@ -86,4 +84,3 @@ def require_same_parity(head: Head) -> None:
     head.key[dim, LAYOUT.bos] = -2 / ROOT  # BOS has parity 1 and no constant
     head.query[other, LAYOUT.constant] = -_PARITY
     head.key[other, LAYOUT.constant] = 1.0
-

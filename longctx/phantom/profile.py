@@ -7,7 +7,6 @@ largest value, and cutting planes: distances that come out wrong are added until
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ UNIT = 3.0
 # Share of an edge on either side of it where the profile may have any sign.
 _SLACK = 0.01
 _SLOWEST = 25
-# The fastest wave has this many radians at the nearest edge: its period is a fifth of the distance.
+# The fastest wave has at least this many radians at the nearest edge: its period is a fifth of the distance, or less.
 _SHARPNESS = 32.0
 _ROUNDS = 10
 _SAMPLES, _DENSE = 120, 12_000
@@ -74,7 +73,7 @@ def solve(edges: Sequence[int]) -> Profile:
     starts = [1.0, *(edge * (1 + _SLACK) for edge in edges)]
     stops = [*(edge * (1 - _SLACK) for edge in edges), float(MAX_DISTANCE)]
     bands = [_Band(low, high, (-1) ** i) for i, (low, high) in enumerate(zip(starts, stops, strict=True))]
-    pairs = np.arange(max(0, round(math.log2(edges[0] / _SHARPNESS))), _SLOWEST + 1)
+    pairs = np.arange(max(0, math.floor(math.log2(edges[0] / _SHARPNESS))), _SLOWEST + 1)
     dense = [_spread(band, _DENSE) for band in bands]
     points = [_spread(band, _SAMPLES) for band in bands]
     for _ in range(_ROUNDS):
@@ -108,8 +107,8 @@ def _worst(lack: Floats, most: int = 200) -> NDArray[np.int64]:
 def _fit(pairs: NDArray[Any], bands: Sequence[_Band], points: Sequence[Floats]) -> tuple[Wave, ...] | None:
     """The waves with the smallest largest value in sight that keep the bounds at `points`; None if none do.
 
-    Variables: a cosine's and a sine's amplitude for each pair, the largest value, and the sizes of the amplitudes, whose
-    sum is kept small beside it.
+    Variables: a cosine's and a sine's amplitude for each pair, the largest value, and the sizes of the amplitudes,
+    whose sum is kept small beside it.
     """
     from scipy.optimize import linprog
 
