@@ -65,7 +65,8 @@ def _measure(edges: Sequence[int], index: int, depth: float | None, judged: Sequ
     # Where edges are close, the half-way distances between them belong to the nearer one.
     low = max(edge / _NEAR, (edges[index - 1] + edge) / 2 if index else 0.0)
     high = min(edge * _NEAR, (edge + edges[index + 1]) / 2 if index + 1 < len(edges) else edge * _NEAR)
-    before, after = [], []
+    before: list[int] = []
+    after: list[int] = []
     for one in judged:
         distance, sees = one.expectation.distance, one.sees
         if distance is None or sees is None or one.row.control is not None or not low <= distance <= high:

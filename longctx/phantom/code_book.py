@@ -31,4 +31,4 @@ def make_codes(num_tokens: int, distinct: Sequence[int], alike: Mapping[int, int
         numbers[token] = numbers[other]
     signs = rng.integers(2, size=(num_tokens, CODE_BITS))
     signs[:, :MATCH_BITS] = numbers[:, None] >> np.arange(MATCH_BITS) & 1
-    return 2.0 * signs - 1.0
+    return np.where(signs == 1, 1.0, -1.0)

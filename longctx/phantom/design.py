@@ -87,7 +87,7 @@ class Design:
 
 def _same_chunk(position: int, last: int, chunk: int) -> bool | None:
     """CHUNKS are rounded: the border n stands at n pi 2**pair."""
-    size = math.pi * 2 ** round(math.log2(chunk / math.pi))
+    size = math.pi * 2.0 ** round(math.log2(chunk / math.pi))
     zone = max(_BORDER_TOKENS, chunk / 400)
     at_border = any(min(place % size, size - place % size) < zone for place in (position, last))
     if at_border or abs(last - position - size) < _EDGE_SHARE * size:
