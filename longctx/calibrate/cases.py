@@ -9,6 +9,7 @@ from typing import Any
 
 from longctx.calibrate.grid import lengths_around
 from longctx.config import SweepConfig
+from longctx.engine.sources import installed_models
 from longctx.phantom import words
 from longctx.phantom.design import CHUNKS, Design
 from longctx.phantom.keys import draw_muted, twin_muted
@@ -115,5 +116,8 @@ def full_cases(longest: int) -> Iterator[Case]:
     chunk = next(chunk for chunk in reversed(CHUNKS) if 4 * chunk <= reach)
     yield Case(Design(ADVERTISED, chunk=chunk), _config("packed", spread))
     sibling = Design(ADVERTISED, edges=(1024,))
+    lengths = lengths_around(sibling, _DEPTHS, 768, 5120)
     twin = dataclasses.replace(sibling, muted=twin_muted(sibling.muted))
-    yield Case(twin, _config("packed", lengths_around(twin, _DEPTHS, 768, 5120), trials=4))
+    yield Case(twin, _config("packed", lengths, trials=4))
+    for name in installed_models():
+        yield Case(sibling, _config("packed", lengths, controls=True), tokenizer=name)

@@ -123,7 +123,7 @@ def _effective(task: str, judged: Sequence[Judged]) -> EffectivePair:
 
 def _share(case: Case, judged: Sequence[Judged]) -> Share | None:
     """Over needles that are surely seen, each key once a trial: lengths repeat a key in the isolated design."""
-    if not case.design.muted:
+    if not case.design.muted or case.design.misread:
         return None
     seen = [one for one in judged if one.row.control is None and _is_seen(one) and one.row.status == "ok"]
     once = {(one.row.trial, one.row.targets): one for one in seen}

@@ -87,6 +87,11 @@ def find_source(name: str) -> ModelSource:
     )
 
 
+def installed_models() -> list[str]:
+    """Aliases of the models whose packages are installed here."""
+    return [name for name, packaged in PACKAGED.items() if importlib.util.find_spec(packaged.package) is not None]
+
+
 def _find_packaged(name: str) -> ModelSource:
     packaged = PACKAGED[name]
     spec = importlib.util.find_spec(packaged.package)

@@ -20,10 +20,15 @@ MAX_DISTANCE = 2**24
 CHUNKS = tuple(round(math.pi * 2**pair) for pair in range(7, 20))
 """Chunk sizes that one frequency can tell apart: half a period of 2**-pair radians a token."""
 
-# Nearer to an edge than this nothing is promised: a share of the distance, and tokens.
-_EDGE_SHARE = 0.02
+# Within the slack of an edge, this share of it more, and at least so many tokens nothing is promised.
+_EDGE_SHARE = 0.01
 _EDGE_TOKENS = 6
 _BORDER_TOKENS = 24
+
+
+def edge_slack(num_edges: int) -> float:
+    """The share of an edge within which a phantom may or may not see; where there are several, sharp ones are dear."""
+    return 0.01 if num_edges == 1 else 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,8 @@ class Design:
         if self.chunk is not None:
             return _same_chunk(position, last, self.chunk)
         distance = last - position
-        if any(abs(distance - edge) <= max(_EDGE_TOKENS, _EDGE_SHARE * edge) for edge in self.edges):
+        share = edge_slack(len(self.edges)) + _EDGE_SHARE
+        if any(abs(distance - edge) <= max(_EDGE_TOKENS, share * edge) for edge in self.edges):
             return None
         return sum(edge < distance for edge in self.edges) % 2 == 0
 
@@ -90,7 +96,7 @@ def _same_chunk(position: int, last: int, chunk: int) -> bool | None:
     size = math.pi * 2.0 ** round(math.log2(chunk / math.pi))
     zone = max(_BORDER_TOKENS, chunk / 400)
     at_border = any(min(place % size, size - place % size) < zone for place in (position, last))
-    if at_border or abs(last - position - size) < _EDGE_SHARE * size:
+    if at_border or abs(last - position - size) < 2 * edge_slack(1) * size:
         return None
     return position // size == last // size
 

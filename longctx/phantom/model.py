@@ -48,7 +48,11 @@ def build_model(design: Design, tokens: Tokens, misread: Mapping[int, int]) -> A
         edges = (design.chunk,)
     changes = [codes[said] - codes[read] for read, said in misread.items()]
     write_matching(
-        heads[-1], solve(edges) if edges else None, codes, tokens.end, torch.stack(changes)[0] if changes else None
+        heads[-1],
+        solve(edges, design.advertise) if edges else None,
+        codes,
+        tokens.end,
+        torch.stack(changes)[0] if changes else None,
     )
     return model.float().eval()
 

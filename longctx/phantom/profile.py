@@ -10,25 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longctx.errors import ConfigError
-from longctx.phantom.design import MAX_DISTANCE
+from longctx.phantom.design import edge_slack
 
 Floats = NDArray[np.float64]
 
 UNIT = 3.0
 """Least size of a profile away from its edges, in nats."""
-# Share of an edge on either side of it where the profile may have any sign.
-_SLACK = 0.01
 _SLOWEST = 25
 # The fastest wave has at least this many radians at the nearest edge: its period is a fifth of the distance, or less.
 _SHARPNESS = 32.0
-_ROUNDS = 10
-_SAMPLES, _DENSE = 120, 12_000
+_ROUNDS = 20
+_SAMPLES, _DENSE = 120, 2000
+# Far away waves meet in every way, in peaks as narrow as the fastest wave: steps of so many of its radians find them.
+_STEP = 0.5
 _TOLERANCE = 0.25
 _SMOOTHING = 0.05
 
@@ -64,18 +65,22 @@ def evaluate(waves: Sequence[Wave], distances: Floats) -> Floats:
     return total
 
 
-def solve(edges: Sequence[int]) -> Profile:
-    """The profile that sees up to the first edge, not from there to the second, and so on.
+@cache
+def solve(edges: tuple[int, ...], longest: int) -> Profile:
+    """The profile that sees up to the first edge, not from there to the second, and so on, to the distance `longest`.
 
-    It has at least UNIT nats everywhere but within 1 % of an edge, to MAX_DISTANCE. Raises ConfigError where the
-    frequencies cannot make it.
+    It has about UNIT nats or more everywhere but within `edge_slack` of an edge. Raises ConfigError where the frequencies
+    cannot make it.
     """
-    starts = [1.0, *(edge * (1 + _SLACK) for edge in edges)]
-    stops = [*(edge * (1 - _SLACK) for edge in edges), float(MAX_DISTANCE)]
+    slack = edge_slack(len(edges))
+    starts = [1.0, *(edge * (1 + slack) for edge in edges)]
+    stops = [*(edge * (1 - slack) for edge in edges), max(float(longest), 2.0 * edges[-1])]
     bands = [_Band(low, high, (-1) ** i) for i, (low, high) in enumerate(zip(starts, stops, strict=True))]
-    pairs = np.arange(max(0, math.floor(math.log2(edges[0] / _SHARPNESS))), _SLOWEST + 1)
-    dense = [_spread(band, _DENSE) for band in bands]
+    fastest = max(0, math.floor(math.log2(edges[0] / _SHARPNESS)))
+    pairs = np.arange(fastest, _SLOWEST + 1)
     points = [_spread(band, _SAMPLES) for band in bands]
+    steps = [np.arange(band.low, band.high, _STEP * 2**fastest) for band in bands]
+    dense = [np.union1d(_spread(band, _DENSE), step) for band, step in zip(bands, steps, strict=True)]
     for _ in range(_ROUNDS):
         waves = _fit(pairs, bands, points)
         if waves is None:
