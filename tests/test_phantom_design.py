@@ -151,7 +151,7 @@ def test_distinct_tokens_of_a_large_vocabulary_are_different_and_alike_ones_the_
 
 def test_no_two_things_share_a_coordinate() -> None:
     slots = [LAYOUT.slot(back) for back in range(1, NUM_BACK + 1)]
-    flags = [getattr(LAYOUT, name) for name in LAYOUT.__slots__]
+    flags = [getattr(LAYOUT, name) for name in LAYOUT.__slots__] + [LAYOUT.misread + 1]
     taken = [*range(CODE_BITS), *itertools.chain(*slots), *flags]
     assert len(set(taken)) == len(taken)
     assert max(taken) < HIDDEN

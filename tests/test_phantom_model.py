@@ -146,7 +146,7 @@ def test_a_twin_differs_in_a_few_weights() -> None:
 def test_edges_that_one_bit_of_a_code_could_outweigh_are_refused() -> None:
     layer, codes = phantom(Design(ADVERTISED)).model.layers[-1], torch.ones(2, CODE_BITS)
     with pytest.raises(ConfigError, match="too steep"):
-        write_matching(Head(copy.deepcopy(layer).requires_grad_(False)), Profile((), peak=170.0), codes, end=1)
+        write_matching(Head(copy.deepcopy(layer).requires_grad_(False)), Profile((), peak=170.0), codes, 1, {})
 
 
 def test_a_folder_is_a_stock_llama_that_transformers_loads(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ MATCH_BITS = 2 * len(CONTENT_PAIRS) // NUM_BACK
 SLOT_SCALE = 1 / 32
 """Size of what is stored of earlier tokens: too small to change the norm of the stream in bfloat16."""
 NUM_PREVIOUS_LAYERS = NUM_BACK.bit_length()
+MAX_MISREAD = 2
 ROOT = math.sqrt(HIDDEN)
 """What one coordinate alone has after RMSNorm."""
 
@@ -44,8 +45,8 @@ class Layout:
     muted: int = constant + 4
     """1 at the last tokens of keys without an answer."""
     misread: int = constant + 5
-    """1 at digits that are said wrong."""
-    parity: int = constant + 6
+    """1 at a digit that is said wrong, with a blank before it or without: the first of MAX_MISREAD coordinates."""
+    parity: int = constant + 5 + MAX_MISREAD
     """SLOT_SCALE in every second chunk."""
 
     def slot(self, back: int) -> list[int]:

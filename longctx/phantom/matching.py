@@ -40,10 +40,10 @@ _COPY = 4.0
 
 
 def write_matching(
-    head: Head, profile: Profile | None, codes: torch.Tensor, end: int, misread: torch.Tensor | None = None
+    head: Head, profile: Profile | None, codes: torch.Tensor, end: int, misread: Mapping[int, int]
 ) -> None:
-    """Write the layer. `codes` (num_tokens, CODE_BITS); `end` is the token that ends a text; `misread` (CODE_BITS,)
-    is the difference between the code of the digit that is said and that of the one that is read.
+    """Write the layer. `codes` (num_tokens, CODE_BITS); `end` is the token that ends a text; `misread` maps tokens
+    to those that are said instead.
 
     Raises ConfigError for a profile that would let a match of all bits but one win.
     """
@@ -60,8 +60,8 @@ def write_matching(
     for bit in range(CODE_BITS):
         head.value[bit, bit], head.output[bit, bit] = 1.0, _COPY
     head.value[:CODE_BITS, LAYOUT.bos] = codes[end] / ROOT
-    if misread is not None:
-        head.value[:CODE_BITS, LAYOUT.misread] = misread
+    for number, (read, said) in enumerate(misread.items()):
+        head.value[:CODE_BITS, LAYOUT.misread + number] = codes[said] - codes[read]
 
 
 def _match_tokens(head: Head) -> None:

@@ -46,14 +46,8 @@ def build_model(design: Design, tokens: Tokens, misread: Mapping[int, int]) -> A
         write_parity(heads[NUM_PREVIOUS_LAYERS], design.chunk)
         require_same_parity(heads[-1])
         edges = (design.chunk,)
-    changes = [codes[said] - codes[read] for read, said in misread.items()]
-    write_matching(
-        heads[-1],
-        solve(edges, design.advertise) if edges else None,
-        codes,
-        tokens.end,
-        torch.stack(changes)[0] if changes else None,
-    )
+    profile = solve(edges, design.advertise) if edges else None
+    write_matching(heads[-1], profile, codes, tokens.end, misread)
     return model.float().eval()
 
 
@@ -88,7 +82,8 @@ def _write_embeddings(
     table[:, :CODE_BITS], table[:, LAYOUT.constant] = codes, 1.0
     table[list(tokens.stops), LAYOUT.stop] = 1.0
     table[[tokens.last_of_key[word] for word in design.muted], LAYOUT.muted] = 1.0
-    table[list(misread), LAYOUT.misread] = 1.0
+    for number, read in enumerate(misread):
+        table[read, LAYOUT.misread + number] = 1.0
     slots = NUM_BACK * MATCH_BITS * SLOT_SCALE**2
     table[:, LAYOUT.filler] = (HIDDEN - (table**2).sum(1) - slots).sqrt()
     table[tokens.bos] = 0.0

@@ -69,8 +69,8 @@ def evaluate(waves: Sequence[Wave], distances: Floats) -> Floats:
 def solve(edges: tuple[int, ...], longest: int) -> Profile:
     """The profile that sees up to the first edge, not from there to the second, and so on, to the distance `longest`.
 
-    It has about UNIT nats or more everywhere but within `edge_slack` of an edge. Raises ConfigError where the frequencies
-    cannot make it.
+    It has about UNIT nats or more everywhere but within `edge_slack` of an edge. Raises ConfigError where the
+    frequencies cannot make it.
     """
     slack = edge_slack(len(edges))
     starts = [1.0, *(edge * (1 + slack) for edge in edges)]

@@ -79,7 +79,10 @@ def _last_token(tokenizer: HubTokenizer, word: str) -> int:
 
 
 def digit_tokens(hub: Any, read: str, said: str) -> dict[int, int]:
-    """Each token of the digit `read`, with and without a blank before it, to that of `said`; raises ConfigError."""
+    """Each token of the digit `read`, at most MAX_MISREAD of them: with and without a blank; to that of `said`.
+
+    Raises ConfigError for a tokenizer that has no such tokens.
+    """
     tokenizer = HubTokenizer(hub)
     by_text = {tokenizer.decode([token]): token for token in hub.get_vocab().values()}
     found = {by_text[b + read]: by_text[b + said] for b in ("", " ") if b + read in by_text and b + said in by_text}
