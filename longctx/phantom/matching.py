@@ -7,6 +7,8 @@ and else BOS does, whose value is the end of the text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from longctx.errors import ConfigError
