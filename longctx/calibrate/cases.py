@@ -34,6 +34,8 @@ class Case:
     """Of a block of keys and values; small ones have many borders. None: as in any sweep."""
     on_disk: bool = False
     """Whether keys and values are on disk alone."""
+    device_bytes: int | None = None
+    """Of keys and values on the device, the rest beside it; None: what is free."""
 
     @property
     def name(self) -> str:
@@ -99,7 +101,7 @@ def full_cases(longest: int) -> Iterator[Case]:
         design = Design(ADVERTISED, edges=(window,))
         reach = min(longest, 4 * window + 1024)
         lengths = lengths_around(design, _DEPTHS, max(768, window // 2), reach)
-        trials = max(1, min(4, 2**14 // window))
+        trials = max(1, min(4, 2**13 // window))
         yield Case(design, _config("packed", lengths, trials=trials))
         yield Case(design, _config("packed", lengths, trials=trials, dtype="bfloat16"))
         if window <= 2**12:

@@ -18,7 +18,7 @@ def lengths_around(design: Design, depths: Sequence[float], shortest: int, longe
     """Context lengths in tokens, ascending, up to `longest`.
 
     At each depth that reaches an edge within `longest` two lengths put the needle just before it and just after;
-    `shortest`, and twice the last edge where it fits, stand for what is far from every edge.
+    `shortest`, and three times the last edge or what of it fits, stand for what is far from every edge.
     """
     edges = design.edges or ((design.chunk,) if design.chunk else ())
     found = {shortest}
@@ -26,5 +26,5 @@ def lengths_around(design: Design, depths: Sequence[float], shortest: int, longe
         for depth in (depth for depth in depths if depth < 1.0):
             pair = [round((edge * side - _NEAR_TOKENS) / (1 - depth)) + _FRAME_TOKENS for side in _SIDES]
             found.update(pair if pair[-1] <= longest else ())
-    found.add(min(longest, 2 * edges[-1] if edges else longest))
+    found.add(min(longest, 3 * edges[-1] if edges else longest))
     return tuple(sorted(length for length in found if shortest <= length <= longest))

@@ -67,7 +67,7 @@ def run_case(case: Case, folder: Path, open_backend: OpenBackend, phantoms: Path
     expectations = {sample.id: expect(sample, design) for sample in samples}
     out = folder / case.name
     identity: dict[str, Any] = {"config": config.to_json(), "samples": samples_digest(samples)}
-    budget = KvBudget(block_tokens=case.block_tokens)
+    budget = KvBudget(device_bytes=case.device_bytes, block_tokens=case.block_tokens)
     if case.on_disk:
         budget = dataclasses.replace(budget, device_bytes=0, host_bytes=0, disk=out / "kv", owner=str(out.resolve()))
     with open_backend(card, config, budget) as backend:
