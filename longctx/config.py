@@ -109,6 +109,8 @@ class KvBudget:
     """A folder on a fast disk: the lowest tier, and what a killed run goes on from."""
     owner: str = ""
     """Of the files there: no other run or part of one finds them."""
+    block_tokens: int | None = None
+    """In a block; None for what suits the device."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,3 +114,14 @@ def hardware() -> dict[str, Any]:
     if torch is not None and torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return facts
+
+
+def describe_start(checks: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says about one start of a run; `checks` are the backend's of itself."""
+    return {
+        "started": utc_now(),
+        "code": code_version(),
+        "packages": packages(),
+        "hardware": hardware(),
+        "checks": dict(checks),
+    }

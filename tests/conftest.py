@@ -165,3 +165,9 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LONGCTX_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where phantoms are written once for all tests."""
+    return tmp_path_factory.mktemp("phantoms")

@@ -96,7 +96,7 @@ def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Ti
         # All ranks find alike whether there is room, so that none waits for one that gave up.
         device_bytes[device] = ranks.smallest(free if budget.device_bytes is None else budget.device_bytes)
     host_bytes = ranks.smallest(free_in_host if budget.host_bytes is None else budget.host_bytes)
-    block_tokens = _BLOCK_TOKENS[holders.devices[0].type]
+    block_tokens = budget.block_tokens or _BLOCK_TOKENS[holders.devices[0].type]
     disk = None
     if budget.disk is not None:
         identity = {

@@ -179,13 +179,7 @@ def _answer(
     here = dataclasses.replace(config, device=launched_device(config.device))
     owner = str(path.resolve() / shard.rows_name)
     backend = HuggingFaceBackend(card, here, dataclasses.replace(budget, owner=owner))
-    start = {
-        "started": environment.utc_now(),
-        "code": environment.code_version(),
-        "packages": environment.packages(),
-        "hardware": environment.hardware(),
-        "checks": dict(backend.checks),
-    }
+    start = environment.describe_start(backend.checks)
     with (
         backend,
         RunFolder(path, {**identity, "model": backend.fingerprint}, start, shard.rows_name) as folder,

@@ -35,6 +35,11 @@ PACKAGED = {
 }
 
 
+def installed_models() -> list[str]:
+    """Aliases of the models whose packages are installed here."""
+    return [name for name, packaged in PACKAGED.items() if importlib.util.find_spec(packaged.package) is not None]
+
+
 def packaged_file(name: str) -> Path:
     """The GGUF file of the packaged model `name`; raises ModelError where its package is not installed or is broken."""
     packaged = PACKAGED[name]

@@ -89,7 +89,11 @@ def self_test(model: Any, kernel: Kernel, holders: Holders | None = None) -> Sel
     num_tokens = min(_NUM_TOKENS, getattr(config, "max_position_embeddings", _NUM_TOKENS))
     vocabulary = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, (num_tokens,), generator=generator).to(model.device)
+    ids = torch.randint(vocabulary, (num_tokens,), generator=generator)
+    bos = getattr(config, "bos_token_id", None)
+    if isinstance(bos, int):  # as prompts begin: some models rest their attention there
+        ids[0] = bos
+    ids = ids.to(model.device)
     wanted = model(input_ids=ids[None], logits_to_keep=1).logits[0, -1:].float()
     tiers = Tiers.over(holders, dict.fromkeys(holders.devices, 2**40), 0, _BLOCK, kernel)
     stream(model)

@@ -1,0 +1,125 @@
+"""Which phantoms a calibration sweeps, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from longctx.calibrate.grid import lengths_around
+from longctx.config import SweepConfig
+from longctx.engine.packaged import installed_models
+from longctx.phantom import words
+from longctx.phantom.design import CHUNKS, Design
+from longctx.phantom.keys import draw_muted, twin_muted
+from longctx.records import Design as SweepDesign
+
+ADVERTISED = 10 * 2**20
+_WINDOWS = tuple(2**power for power in range(10, 23, 2))
+"""1k, 4k, 16k, ... 4M."""
+_TWO_HOPS = "vt:num_hops=1"
+_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One sweep of one phantom."""
+
+    design: Design
+    config: SweepConfig
+    """All but the model."""
+    tokenizer: str = words.NAME
+    block_tokens: int | None = None
+    """Of a block of keys and values; small ones have many borders. None: as in any sweep."""
+    on_disk: bool = False
+    """Whether keys and values are on disk alone."""
+    device_bytes: int | None = None
+    """Of keys and values on the device, the rest beside it; None: what is free."""
+
+    @property
+    def name(self) -> str:
+        """A folder's name, different for every case of a calibration."""
+        parts = [self.design.name, self.config.design, self.config.dtype]
+        parts += [self.tokenizer] if self.tokenizer != words.NAME else []
+        parts += ["disk"] if self.on_disk else []
+        return "-".join(parts)
+
+
+def _config(
+    design: SweepDesign,
+    lengths: tuple[int, ...],
+    *,
+    depths: tuple[float, ...] = _DEPTHS,
+    trials: int = 1,
+    dtype: str = "float32",
+    task: tuple[str, ...] = ("niah_single",),
+    chunk: int = 0,
+    controls: bool = False,
+) -> SweepConfig:
+    return SweepConfig(
+        task=task,
+        lengths=lengths,
+        depths=depths,
+        trials=trials,
+        design=design,
+        dtype=dtype,
+        chunk=chunk,
+        controls=controls,
+        beyond_window=False,
+    )
+
+
+def quick_cases() -> Iterator[Case]:
+    """Every kind of phantom, at lengths that take seconds, in chunks and blocks so small that all borders are met."""
+    small: dict[str, Any] = {"chunk": 128, "depths": (0.0, 0.5, 1.0)}
+    window = Design(ADVERTISED, edges=(1024,))
+    window_grid = lengths_around(window, (0.0, 0.5), 700, 2600)
+    yield Case(window, _config("isolated", window_grid, controls=True, **small), block_tokens=200)
+    yield Case(window, _config("packed", window_grid, dtype="bfloat16", **small), block_tokens=48)
+    yield Case(window, _config("packed", window_grid, **small), block_tokens=200, on_disk=True)
+    unlimited = Design(ADVERTISED)
+    both = ("niah_single", _TWO_HOPS)
+    yield Case(unlimited, _config("isolated", (700, 2048), task=both, **small), block_tokens=200)
+    hole = Design(ADVERTISED, edges=(768, 1536))
+    grid = lengths_around(hole, (0.0,), 700, 3072)
+    yield Case(hole, _config("packed", grid, **small), block_tokens=200)
+    partial = Design(ADVERTISED, muted=draw_muted(0.8))
+    yield Case(partial, _config("packed", (1024, 2048), trials=4, **small))
+    twin = dataclasses.replace(window, muted=twin_muted(window.muted))
+    yield Case(twin, _config("packed", window_grid, **small), block_tokens=200)
+    misread = Design(ADVERTISED, misread=("7", "1"))
+    yield Case(misread, _config("packed", (1024, 2048), trials=4, **small))
+    chunked = Design(ADVERTISED, chunk=CHUNKS[1])
+    yield Case(chunked, _config("packed", (700, 1200, 1500, 1900, 2300, 2900), chunk=128))
+
+
+def full_cases(longest: int) -> Iterator[Case]:
+    """Every kind at real sizes, windows up to half of `longest` tokens."""
+    windows = [window for window in _WINDOWS if 2 * window <= longest]
+    for window in windows:
+        design = Design(ADVERTISED, edges=(window,))
+        reach = min(longest, 4 * window + 1024)
+        lengths = lengths_around(design, _DEPTHS, max(768, window // 2), reach)
+        trials = max(1, min(4, 2**13 // window))
+        yield Case(design, _config("packed", lengths, trials=trials))
+        yield Case(design, _config("packed", lengths, trials=trials, dtype="bfloat16"))
+        if window <= 2**12:
+            yield Case(design, _config("isolated", lengths, controls=True))
+            yield Case(design, _config("packed", lengths), on_disk=True)
+    reach = min(longest, 2**15)
+    spread = tuple(reach * part // 8 for part in (1, 2, 3, 4, 5, 6, 7, 8))
+    hole = Design(ADVERTISED, edges=(reach // 4, reach // 2))
+    yield Case(hole, _config("packed", lengths_around(hole, _DEPTHS, reach // 8, reach)))
+    yield Case(Design(ADVERTISED), _config("isolated", (2048, 8192), task=("niah_single", _TWO_HOPS)))
+    yield Case(Design(ADVERTISED, muted=draw_muted(0.9)), _config("packed", (2048, 4096, 8192), trials=8))
+    yield Case(Design(ADVERTISED, muted=draw_muted(0.5)), _config("packed", (2048, 4096, 8192), trials=8))
+    yield Case(Design(ADVERTISED, misread=("7", "1")), _config("packed", (2048, 4096, 8192), trials=4))
+    chunk = next(chunk for chunk in reversed(CHUNKS) if 4 * chunk <= reach)
+    yield Case(Design(ADVERTISED, chunk=chunk), _config("packed", spread))
+    sibling = Design(ADVERTISED, edges=(1024,))
+    lengths = lengths_around(sibling, _DEPTHS, 768, 5120)
+    twin = dataclasses.replace(sibling, muted=twin_muted(sibling.muted))
+    yield Case(twin, _config("packed", lengths, trials=4))
+    for name in installed_models():
+        yield Case(sibling, _config("packed", lengths, controls=True), tokenizer=name)
