@@ -6,7 +6,8 @@ LongctxError
 ├── BudgetError      a prompt cannot be built to its context length
 ├── SpliceError      a tokenizer merges across a place where text was to be joined
 ├── ModelError       a model's files are missing, damaged, or of a kind that cannot be driven
-└── StoreError       a run folder cannot be read, written or shared
+├── StoreError       a run folder cannot be read, written or shared
+└── SpentError       the budget of requests, tokens or money is used up
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class ModelError(LongctxError):
 
 class StoreError(LongctxError):
     """A run folder cannot be read, written or shared."""
+
+
+class SpentError(LongctxError):
+    """The budget of requests, prompt tokens or money is used up; what is finished is kept."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from longctx.cli import options
+from longctx.cli import endpoint_options, options
 from longctx.cli.report import redraw
 from longctx.errors import ConfigError
 
@@ -45,6 +45,15 @@ _MAX_UNASKED_SECONDS = 3600
     options.allow_repeats,
     options.controls,
     options.trust_remote_code,
+    click.option("--backend", help="hf: here; openai: a server that speaks its protocol.  [default: hf]"),
+    click.option("--base-url", help="Of the server: http://localhost:8000/v1."),
+    click.option("--api", help="What the server gets: chat, completions, or tokens (ids).  [default: chat]"),
+    click.option("--tokenizer", help="The served model's: a model or a tiktoken encoding.  [default: --model]"),
+    click.option("--window", help="Its advertised window: 128k.  [default: what server or tokenizer say]"),
+    click.option("--thinking-tokens", type=int, help="Room for reasoning before the answer.  [default: 0]"),
+    click.option("--count-tolerance", type=float, help="Share by which a server may count otherwise.  [default: 0]"),
+    click.option("--canaries", help="Ask for first, middle and last tokens: auto, yes, no.  [default: of servers]"),
+    *endpoint_options.OPTIONS,
 )
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file with any of the above.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-HASH]")
@@ -78,7 +87,14 @@ def command(
 
     part = launched_shard() if shard is None else parse_shard(shard)
     device, host = (None if text is None else parse_bytes(text) for text in (kv_device, kv_host))
-    _run(resolve_config(config_file, flags), KvBudget(device, host, kv_disk), part, out, dry_run, yes)
+    settings = endpoint_options.take_settings(flags)
+    config = resolve_config(config_file, flags)
+    if config.backend == "openai":
+        from longctx.cli.sweep_endpoint import run
+
+        run(config, settings, part, out, dry_run)
+    else:
+        _run(config, KvBudget(device, host, kv_disk), part, out, dry_run, yes)
 
 
 def _run(asked: SweepConfig, budget: KvBudget, shard: Shard, out: Path | None, dry_run: bool, yes: bool) -> None:

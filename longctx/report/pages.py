@@ -46,6 +46,8 @@ def repeat_command(config: dict[str, Any]) -> str:
     """The command that runs the same sweep again."""
     arguments = ["python", "-m", "longctx", "sweep"]
     for name, value in config.items():
+        if value == "":  # belongs to another backend
+            continue
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             off = ["--no-controls"] if name == "controls" else []

@@ -155,7 +155,7 @@ class Summary:
 def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
     """The summary of one run. `manifest` is what the store wrote."""
     config = manifest["config"]
-    everything, controls = rows, [row for row in rows if row.control is not None]
+    everything, controls = rows, [row for row in rows if row.control in _CONTROLS]
     rows = sorted(
         (row for row in rows if row.control is None), key=lambda row: (row.task, row.length, row.depth, row.trial)
     )

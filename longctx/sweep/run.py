@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
+from longctx.addressable import is_finding
 from longctx.backends.base import Backend
 from longctx.config import SweepConfig
 from longctx.environment import utc_now
-from longctx.records import Answer, Row, Sample, Score
+from longctx.records import Answer, Row, Sample, Score, Served
 from longctx.store import RunFolder
 from longctx.tasks import parse_task
 
 
 def missing(samples: Sequence[Sample], rows: Iterable[Row]) -> list[Sample]:
-    """The samples without a row of status ok: those never run, and those that failed."""
-    done = {row.sample_id for row in rows if row.status == "ok"}
+    """The samples without a row of status ok: those never run, and those that failed.
+
+    A canary in a prompt that is too long, cut or counted otherwise found what it looked for.
+    """
+    done = {row.sample_id for row in rows if row.status == "ok" or is_finding(row)}
     return [sample for sample in samples if sample.id not in done]
 
 
@@ -85,4 +90,5 @@ def make_row(sample: Sample, config: SweepConfig, window: int, answer: Answer, s
         num_candidates=len(sample.question.candidates),
         support_positions=sample.support_positions,
         repeated_share=round(sample.prompt.document.repeated_share, 6),
+        **dataclasses.asdict(answer.served or Served()),
     )
