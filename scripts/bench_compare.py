@@ -151,53 +151,72 @@ SIMULATED = {
 }
 
 
-def table(simulated: dict[str, dict[str, Any]], weights: list[dict[str, Any]], command: str) -> str:
-    """The report in Markdown."""
-    lines = ["# What compare finds, and what it does not", "", f"    {command}", ""]
-    lines += ["## Simulated sources", "", "Two lengths, 10 samples, alpha 0.05 over 8 tests; A is taken twice.", ""]
+def simulated_table(rows: dict[str, dict[str, Any]], command: str) -> str:
+    """The report on simulated sources, in Markdown."""
+    lines = ["# What compare finds in simulated sources", "", f"    {command}", ""]
+    lines += ["Two lengths, 10 samples a probe, level 0.05 after Holm's correction over 8 tests; A is taken twice.", ""]
     lines += ["| B against A | probes a length | runs | difference shown | 95 % interval | could not tell |"]
     lines += ["|:--|--:|--:|--:|--:|--:|"]
-    for name, row in simulated.items():
+    for name, row in rows.items():
         shown = f"{row['difference']} ({row['difference'] / row['runs']:.1%})"
         interval = f"{row['low']:.1%} to {row['high']:.1%}"
         lines.append(f"| {name} | {row['items']} | {row['runs']} | {shown} | {interval} | {row['unclear']} |")
-    if weights:
-        lines += ["", "## Real weights", "", "SmolLM2-135M-Instruct against itself, in float32 with transformers.", ""]
-        lines += ["| B | outcome | test | length | n | effect | 95 % interval | p, corrected |"]
-        lines += ["|:--|:--|:--|--:|--:|--:|--:|--:|"]
-        for one in weights:
-            for f in one["findings"]:
-                effect = f"{f['effect']:.4g} {f['unit']} | {f['low']:.4g} to {f['high']:.4g} | {f['p_corrected']:.4f}"
-                lines.append(
-                    f"| {one['b']} | {one['outcome']} | {f['test']} | {f['length']:,} | {f['num']} | {effect} |"
-                )
     return "\n".join([*lines, ""])
 
 
-@click.command()
-@click.option("--runs", type=int, default=200, show_default=True, help="Simulated comparisons of each kind.")
-@click.option("--items", type=int, default=50, show_default=True, help="Probes at each simulated length.")
-@click.option("--weights/--no-weights", default=True, show_default=True, help="Compare real weights too.")
-@click.option("--weight-items", type=int, default=40, show_default=True)
-@click.option("--weight-samples", type=int, default=8, show_default=True)
-@click.option("--length", type=int, default=256, show_default=True, help="Tokens of real prompts.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("reports/bench-compare"), show_default=True)
-def main(runs: int, items: int, weights: bool, weight_items: int, weight_samples: int, length: int, out: Path) -> None:
-    """Write bench-compare.md and .json into --out."""
-    simulated = {}
-    for name, source in SIMULATED.items():
-        simulated[name] = outcomes(source, items, runs)
-        click.echo(f"{name}: {simulated[name]}", err=True)
-    real: list[dict[str, Any]] = []
-    if weights:
-        real = compare_weights(SweepConfig(lengths=(length,), template="chat"), weight_items, weight_samples)
+def weights_table(rows: list[dict[str, Any]], command: str) -> str:
+    """The report on real weights, in Markdown."""
+    lines = ["# What compare finds in real weights", "", f"    {command}", ""]
+    lines += ["SmolLM2-135M-Instruct against itself, float32, transformers.", ""]
+    lines += ["| B | outcome | test | length | n | effect | 95 % interval | p, corrected |"]
+    lines += ["|:--|:--|:--|--:|--:|--:|--:|--:|"]
+    for one in rows:
+        for f in one["findings"]:
+            effect = f"{f['effect']:.4g} {f['unit']} | {f['low']:.4g} to {f['high']:.4g} | {f['p_corrected']:.4f}"
+            lines.append(f"| {one['b']} | {one['outcome']} | {f['test']} | {f['length']:,} | {f['num']} | {effect} |")
+    return "\n".join([*lines, ""])
+
+
+def write(out: Path, name: str, text: str, kept: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    options = f"--runs {runs} --items {items}"
-    options += f" --weight-items {weight_items} --weight-samples {weight_samples} --length {length}" if weights else ""
-    command = f"scripts/bench-compare {options}{'' if weights else ' --no-weights'}"
-    kept = {"command": command, "simulated": simulated, "weights": real, "hardware": environment.hardware()}
-    write_atomically(out / "bench-compare.json", json.dumps(kept, indent=1).encode() + b"\n")
-    write_atomically(out / "bench-compare.md", table(simulated, real, command).encode())
+    write_atomically(out / f"{name}.md", text.encode())
+    write_atomically(out / f"{name}.json", json.dumps(kept, indent=1).encode() + b"\n")
+
+
+@click.group()
+def main() -> None:
+    """Measure what `longctx compare` finds."""
+
+
+_OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("reports/bench-compare"), show_default=True)
+
+
+@main.command("simulated")
+@click.option("--runs", type=int, default=200, show_default=True, help="Of sources that are the same.")
+@click.option("--power-runs", type=int, default=30, show_default=True, help="Of each kind that is not.")
+@click.option("--items", type=int, default=40, show_default=True, help="Probes at each length.")
+@_OUT
+def simulated_command(runs: int, power_runs: int, items: int, out: Path) -> None:
+    """False alarms and power, at the level of what sources say."""
+    command = f"scripts/bench-compare simulated --runs {runs} --power-runs {power_runs} --items {items}"
+    rows = {}
+    for name, source in SIMULATED.items():
+        rows[name] = outcomes(source, items, runs if source == Simulated() else power_runs)
+        click.echo(f"{name}: {rows[name]}", err=True)
+        write(out, "simulated", simulated_table(rows, command), {"command": command, "rows": rows})
+
+
+@main.command("weights")
+@click.option("--items", type=int, default=30, show_default=True, help="Probes.")
+@click.option("--samples", type=int, default=6, show_default=True)
+@click.option("--length", type=int, default=256, show_default=True, help="Tokens of a prompt.")
+@_OUT
+def weights_command(items: int, samples: int, length: int, out: Path) -> None:
+    """The embedded model against itself, rounded, and in another template."""
+    command = f"scripts/bench-compare weights --items {items} --samples {samples} --length {length}"
+    rows = compare_weights(SweepConfig(lengths=(length,), template="chat"), items, samples)
+    kept = {"command": command, "rows": rows, "hardware": environment.hardware()}
+    write(out, "weights", weights_table(rows, command), kept)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def excess(test: str, length: int, floor: Sequence[float], found: Sequence[float
     """
     differences = np.asarray(found, dtype=float) - np.asarray(floor, dtype=float)
     rng = np.random.default_rng(seed)
-    flipped = _means(differences, rng.choice((-1.0, 1.0), size=(_RESAMPLES, len(differences))))
+    flipped = _means(differences, 2.0 * rng.integers(0, 2, size=(_RESAMPLES, len(differences))) - 1.0)
     # A hair of slack: the same sum in another order may round differently.
     p = float((1 + (flipped >= differences.mean() - 1e-12).sum()) / (1 + _RESAMPLES))
     picks = rng.integers(0, len(differences), size=(_RESAMPLES, len(differences)))

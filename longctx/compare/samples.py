@@ -31,9 +31,9 @@ def squared_mmd(kernel: NDArray[np.float64], is_b: NDArray[np.bool_]) -> NDArray
     a = 1.0 - b
     off = kernel - np.diag(np.diag(kernel))
     num_a, num_b = a.sum(axis=1), b.sum(axis=1)
-    within_a = np.einsum("si,ij,sj->s", a, off, a) / (num_a * (num_a - 1))
-    within_b = np.einsum("si,ij,sj->s", b, off, b) / (num_b * (num_b - 1))
-    across = np.einsum("si,ij,sj->s", a, kernel, b) / (num_a * num_b)
+    within_a = ((a @ off) * a).sum(axis=1) / (num_a * (num_a - 1))
+    within_b = ((b @ off) * b).sum(axis=1) / (num_b * (num_b - 1))
+    across = ((a @ kernel) * b).sum(axis=1) / (num_a * num_b)
     return np.asarray(within_a + within_b - 2 * across)
 
 
