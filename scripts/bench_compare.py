@@ -194,7 +194,7 @@ _OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("repo
 @main.command("simulated")
 @click.option("--runs", type=int, default=200, show_default=True, help="Of sources that are the same.")
 @click.option("--power-runs", type=int, default=30, show_default=True, help="Of each kind that is not.")
-@click.option("--items", type=int, default=40, show_default=True, help="Probes at each length.")
+@click.option("--items", type=int, default=25, show_default=True, help="Probes at each length.")
 @_OUT
 def simulated_command(runs: int, power_runs: int, items: int, out: Path) -> None:
     """False alarms and power, at the level of what sources say."""

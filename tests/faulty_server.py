@@ -88,6 +88,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(429, {"error": {"message": "slow down"}}, {"Retry-After": "7"})
         elif fault == "server_error":
             self._json(500, {"error": {"message": "out of order"}})
+        elif fault == "newer" and "max_tokens" in body:
+            self._json(400, {"error": {"message": "Use 'max_completion_tokens' instead of 'max_tokens'."}})
+        elif fault == "newer" and "temperature" in body:
+            self._json(400, {"error": {"message": "'temperature' does not support 0 with this model."}})
         elif fault == "wrong_key":
             self._json(401, {"error": {"message": f"wrong key {self.headers['Authorization']}"}})
         elif fault == "echo_key":
@@ -95,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "hang":
             self.behaviour.released.wait()
             self.close_connection = True
-        elif fault == "too_long" or counted + body["max_tokens"] > self.behaviour.window:
+        elif fault == "too_long" or counted + body.get("max_tokens", 0) > self.behaviour.window:
             self._json(400, {"error": {"message": "too many tokens", "code": "context_length_exceeded"}})
         else:
             self._stream(body, text, fault, counted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from faulty_server import CUTS, Server, serving
 
 from longctx.backends.endpoint.backend import EndpointBackend
+from longctx.backends.endpoint.client import Outcome
 from longctx.backends.endpoint.config import EndpointConfig
 from longctx.backends.endpoint.connect import connect, greet, make_backend
+from longctx.backends.endpoint.protocol import Request
 from longctx.config import SweepConfig
 from longctx.documents.build import Grid, build_controls
 from longctx.documents.frame import Frame
@@ -257,3 +260,34 @@ def test_an_unreachable_server_is_an_error_with_a_reason(tokenizer: HubTokenizer
         pass  # now nothing listens there
     with pytest.raises(ModelError, match="no answer to a short prompt: disconnected"):
         make(server, make_config(), tokenizer, Waits())
+
+
+def test_a_server_that_takes_neither_max_tokens_nor_a_temperature(tokenizer: HubTokenizer, tmp_path: Path) -> None:
+    server = counter(tokenizer, "chat")
+    server.fault = lambda text, attempt: "newer"
+    with serving(server):
+        backend = make(server, make_config("chat", "message"), tokenizer, Waits())
+        rows = run(backend, make_samples(tokenizer, "message", 2), make_config("chat", "message"), tmp_path)
+    assert {row.status for row in rows} == {"ok"}
+    assert "max_completion_tokens" in server.seen[-1]
+    assert not {"max_tokens", "temperature"} & server.seen[-1].keys()
+    assert "takes none" in str(backend.fingerprint["temperature"])  # an answer at another temperature is another run
+
+
+def test_a_closed_client_waits_for_nobody(tokenizer: HubTokenizer) -> None:
+    """A thread that waits for an hour, as it was asked to, ends when its client is closed."""
+    server = counter(tokenizer, "completions")
+    with serving(server):
+        config = SweepConfig(**make_config().to_json() | {"base_url": server.base_url})
+        client = connect(config, EndpointConfig(max_wait_seconds=3600.0))
+        server.fault = lambda text, attempt: "rate_limited"
+        outcomes: list[Outcome] = []
+        request = Request("Say yes.", 3, 4)
+        thread = threading.Thread(target=lambda: outcomes.append(client.ask(request)))
+        thread.start()
+        while not server.seen:
+            pass
+        client.close()
+        thread.join()
+    assert outcomes[0].failure is not None
+    assert outcomes[0].num_attempts <= 2

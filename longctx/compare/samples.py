@@ -21,7 +21,8 @@ def hamming_kernel(texts: Sequence[str], num_places: int = _PLACES) -> NDArray[n
     """Kernel matrix of shape (num_texts, num_texts); what is past both texts' ends counts as the same."""
     codes = np.zeros((len(texts), num_places), dtype=np.int32)
     for row, text in enumerate(texts):
-        codes[row, : min(len(text), num_places)] = [ord(letter) for letter in text[:num_places]]
+        letters = np.frombuffer(text[:num_places].encode("utf-32-le", "surrogatepass"), dtype=np.int32)
+        codes[row, : len(letters)] = letters
     return np.asarray((codes[:, None, :] == codes[None, :, :]).mean(axis=2))
 
 
@@ -51,7 +52,7 @@ def sample_test(
     for of_a, of_b in zip(samples_a, samples_b, strict=True):
         kernel = hamming_kernel([*of_a, *of_b])
         truth = np.array([False] * len(of_a) + [True] * len(of_b))
-        shuffled = rng.permuted(np.tile(truth, (_PERMUTATIONS, 1)), axis=1)
+        shuffled = truth[np.argsort(rng.random((_PERMUTATIONS, len(truth))), axis=1)]
         values = squared_mmd(kernel, np.vstack([truth, shuffled]))
         observed.append(float(values[0]))
         permuted += values[1:]

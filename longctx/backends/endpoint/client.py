@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,22 @@ class Outcome:
     """Of all attempts, and of the waits between them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What of the protocol a server takes: newer models of vendors take neither max_tokens nor a temperature."""
+
+    limit_name: str = "max_tokens"
+    has_temperature: bool = True
+
+    def after(self, failure: RequestFailed) -> Dialect:
+        """The dialect that a rejection asks for; the same one if it is about something else."""
+        if failure.status != "rejected":
+            return self
+        reason = failure.reason
+        limit = "max_completion_tokens" if "max_completion_tokens" in reason else self.limit_name
+        return Dialect(limit, self.has_temperature and "temperature" not in reason)
+
+
 class EndpointClient:
     """Safe to use from many threads. A context manager: it closes its connections."""
 
@@ -37,10 +54,10 @@ class EndpointClient:
         api: str,
         key: str,
         config: EndpointConfig,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`api` is chat, completions or tokens; nothing is sent yet."""
+        """`api` is chat, completions or tokens; nothing is sent yet. `sleep` without one ends with the client."""
         import openai
 
         self.model = model
@@ -48,7 +65,9 @@ class EndpointClient:
         self.ledger = Ledger(config)
         self._config = config
         self._key = key
-        self._sleep = sleep
+        self.dialect = Dialect()
+        self._closed = threading.Event()
+        self._sleep = sleep or self._closed.wait
         self._clock = clock
         # The retries are ours: each is counted, paid for, and seen in the row.
         self._client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, organization="", project="")
@@ -60,7 +79,8 @@ class EndpointClient:
         self.close()
 
     def close(self) -> None:
-        """Close all connections; requests in flight fail."""
+        """Close all connections; requests in flight fail, and are not tried again."""
+        self._closed.set()
         self._client.close()
 
     def stated_models(self) -> list[dict[str, Any]]:
@@ -98,6 +118,7 @@ class EndpointClient:
         return (
             isinstance(error, RequestFailed)
             and error.status in PASSING
+            and not self._closed.is_set()
             and (error.retry_after or 0.0) <= self._config.max_wait_seconds
         )
 
@@ -111,28 +132,34 @@ class EndpointClient:
             stream = self._send(request)
             began = True
             reply = self._read(stream, request, started)
-        except (openai.OpenAIError, ValueError, RequestFailed) as error:
-            failure = error if isinstance(error, RequestFailed) else None
+        except Exception as error:
             # A server that refused at once charged nothing; one that fell silent or broke off may have.
             if began or isinstance(error, openai.APITimeoutError):
                 self.ledger.settle_in_full(ticket)
             else:
                 self.ledger.settle(ticket, 0, 0)
-            raise (failure or as_failure(error, self._key)) from error
+            raise self._as_failure(error) from error
         usage = reply.usage
         counts = (usage.num_prompt_tokens, usage.num_completion_tokens) if usage else None
         self.ledger.settle(ticket, *(counts or (request.num_tokens, request.max_tokens)))
         return reply
 
+    def _as_failure(self, error: Exception) -> RequestFailed:
+        """What an attempt failed of; raises an error that is not the server's doing as it is."""
+        if self._closed.is_set():  # connections that vanish under a request raise whatever they do
+            return RequestFailed("disconnected", "the client was closed")
+        return error if isinstance(error, RequestFailed) else as_failure(error, self._key)
+
     def _send(self, request: Request) -> Any:
         arguments: dict[str, Any] = {
             "model": self.model,
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
+            self.dialect.limit_name: request.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
             "timeout": self._config.timeout(request.num_tokens),
         }
+        if self.dialect.has_temperature:
+            arguments["temperature"] = request.temperature
         if request.seed is not None:
             arguments["seed"] = request.seed
         if self.api == "chat":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from longctx.backends.endpoint.client import EndpointClient
 from longctx.backends.endpoint.config import EndpointConfig, read_key
 from longctx.backends.endpoint.content import Sender, bare_prompt
 from longctx.backends.endpoint.counts import CountCheck
+from longctx.backends.endpoint.protocol import Reply, Request
 from longctx.config import SweepConfig
 from longctx.documents.tokenizer import Tokenizer
 from longctx.errors import ModelError
@@ -32,7 +32,7 @@ class Greeting:
 
 
 def connect(
-    config: SweepConfig, settings: EndpointConfig, sleep: Callable[[float], None] = time.sleep
+    config: SweepConfig, settings: EndpointConfig, sleep: Callable[[float], object] | None = None
 ) -> EndpointClient:
     """A client for the server of `config`; nothing is sent yet. Raises ConfigError for a key that is not there."""
     key = read_key(settings.api_key_env)
@@ -49,18 +49,28 @@ def greet(client: EndpointClient, config: SweepConfig, tokenizer: Tokenizer) -> 
     stated: dict[str, Any] = {}
     for text in (_SHORT, _LONGER):
         prompt = bare_prompt(text, config.template, tokenizer, _ROOM + config.thinking_tokens)
-        outcome = client.ask(sender.request(prompt))
-        if outcome.reply is None:
-            assert outcome.failure is not None
-            raise ModelError(
-                f"The server gives no answer to a short prompt: {outcome.failure.status}, {outcome.failure.reason}"
-            )
-        stated = {"model": outcome.reply.model, "fingerprint": outcome.reply.fingerprint}
-        if outcome.reply.usage:
-            offsets.append(outcome.reply.usage.num_prompt_tokens - prompt.num_tokens)
+        reply = _first_reply(client, sender.request(prompt))
+        stated = {"model": reply.model, "fingerprint": reply.fingerprint}
+        if reply.usage:
+            offsets.append(reply.usage.num_prompt_tokens - prompt.num_tokens)
     counts = _learn(offsets, config)
     checks = {"server": stated, "counts_tokens": bool(offsets), "offset_tokens": counts.offset}
     return Greeting(counts, checks)
+
+
+def _first_reply(client: EndpointClient, request: Request) -> Reply:
+    """A reply, in the dialect that the server asks for where it rejects the usual one; raises ModelError."""
+    while True:
+        outcome = client.ask(request)
+        if outcome.reply is not None:
+            return outcome.reply
+        assert outcome.failure is not None
+        dialect = client.dialect.after(outcome.failure)
+        if dialect == client.dialect:
+            raise ModelError(
+                f"The server gives no answer to a short prompt: {outcome.failure.status}, {outcome.failure.reason}"
+            )
+        client.dialect = dialect
 
 
 def _learn(offsets: list[int], config: SweepConfig) -> CountCheck:
@@ -92,5 +102,6 @@ def make_backend(
         "api": config.api,
         "tokenizer": tokenizer.fingerprint,
         "offset_tokens": greeting.counts.offset,
+        "temperature": 0.0 if client.dialect.has_temperature else "the server's own: it takes none",
     }
     return EndpointBackend(client, Sender(config.api, tokenizer), greeting.counts, fingerprint, concurrency)
