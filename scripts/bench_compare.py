@@ -63,9 +63,10 @@ def simulate(source: Simulated, num_items: int, probes: int, go: int) -> list[Ta
             usual, other = "".join(own.choice(_LETTERS, 40)), "".join(rng.choice(_LETTERS, 40))
             cut = int(rng.integers(40)) if rng.random() < source.flip else 40
             text = usual[:cut] + other[cut:]
+            noise = rng.normal(0, source.noise, 40)
             logprobs = tuple(
-                TokenLogprob(letter, float(p + source.shift + rng.normal(0, source.noise)), {})
-                for letter, p in zip(text, own.uniform(-3, 0, 40), strict=True)
+                TokenLogprob(letter, p, {})
+                for letter, p in zip(text, (own.uniform(-3, 0, 40) + source.shift + noise).tolist(), strict=True)
             )
             shares = own.dirichlet(np.ones(6))
             texts = ["".join(own.choice(_LETTERS, 40)) for _ in range(6)]

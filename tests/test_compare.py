@@ -163,7 +163,11 @@ def test_finished_runs(tmp_path: Path) -> None:
     def against(b: Path) -> int:
         return CliRunner().invoke(main, ["compare", str(a), str(b), "--out", str(tmp_path / "out")]).exit_code
 
+    reworded = run_folder(
+        tmp_path / "reworded", [dataclasses.replace(row, answer=f"{row.answer}, I say") for row in rows(lambda i: True)]
+    )
     assert against(same) == 0
+    assert against(reworded) == 0  # as right as before: without a floor the words tell nothing
     assert against(other) == 3
     assert "A was asked once" in (tmp_path / "out" / "compare.html").read_text()
     assert against(run_folder(tmp_path / "alien", [make_row(targets=("1",))])) == 2
@@ -197,8 +201,9 @@ def sides(evil: str) -> tuple[Side, Side, Side]:
         for side in (False, True)
         for i in range(6)
     ]
-    a, b = Side("A<b>", {"name": evil}, taken[:6]), Side("B", {"name": "b"}, taken[6:])
-    return a, a, b
+    b = [dataclasses.replace(one, probe=str(i)) for i, one in enumerate(taken[6:])]
+    first, second = (Side("A<b>", {"name": evil}, taken[:6]) for _ in range(2))
+    return first, second, Side("B", {"name": "b"}, b)
 
 
 def test_nothing_that_a_model_said_reaches_the_page_unescaped() -> None:

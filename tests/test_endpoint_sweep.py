@@ -212,6 +212,7 @@ def test_canaries_of_a_local_model(model_folder: Path, tmp_path: Path) -> None:
     assert (verdict.accepts, verdict.reads, verdict.refuses) == (300, None, None)
     assert verdict.reaches[0].missed == ("start", "middle", "end")
     assert "not found: cut there, or not retrieved" in verdict.sentence
+    assert verdict.sentence in result.output
 
 
 def test_a_sweep_of_a_server_loads_no_torch(server: Server, model_folder: Path, tmp_path: Path) -> None:

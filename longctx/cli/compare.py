@@ -83,17 +83,18 @@ def _local(a: str, b: str) -> str:
     return next((name for name in (a, b) if "://" not in name), "")
 
 
-def _runs(a: str, b: str) -> tuple[Side, Side, Side] | None:
-    """Two finished runs; A is its own second pass, since nobody asked it twice."""
+def _runs(a: str, b: str) -> tuple[Side, None, Side] | None:
+    """Two finished runs: A was asked once."""
     from longctx.compare.finished import read_sides
 
     if not all((Path(name) / "manifest.json").exists() for name in (a, b)):
         return None
     first, other = read_sides(Path(a), Path(b))
-    return first, first, other
+    return first, None, other
 
 
 def _asked(a: str, b: str, wanted: Wanted) -> tuple[Side, Side, Side]:
+    """What both say, A in two passes."""
     from longctx.compare.judge import Side
     from longctx.compare.probes import make_probes
     from longctx.compare.source import take
@@ -155,7 +156,7 @@ def _load(name: str, config: SweepConfig, tokenizer: Tokenizer) -> Source:
     return LocalSource(name, model, tokenizer, facts)
 
 
-def _finish(sides: tuple[Side, Side, Side], wanted: Wanted, out: Path) -> None:
+def _finish(sides: tuple[Side, Side | None, Side], wanted: Wanted, out: Path) -> None:
     """Judge, write the pages, and end with the outcome's exit code."""
     from longctx import environment
     from longctx.compare.judge import judge
@@ -163,14 +164,12 @@ def _finish(sides: tuple[Side, Side, Side], wanted: Wanted, out: Path) -> None:
     from longctx.terminal.compare import print_comparison
 
     comparison = judge(*sides, alpha=wanted.alpha, seed=wanted.config.seed)
-    if sides[0] is sides[1]:
-        comparison = dataclasses.replace(comparison, floor=())
     kept = {
         "comparison": dataclasses.asdict(comparison),
         "started": environment.utc_now(),
         "code": environment.code_version(),
         "packages": environment.packages(),
-        "taken": [[dataclasses.asdict(taken) for taken in side.taken] for side in sides],
+        "taken": [[dataclasses.asdict(taken) for taken in side.taken] for side in filter(None, sides)],
     }
     write_pages(comparison, shlex.join(["longctx", *sys.argv[1:]]), out, kept)
     print_comparison(comparison, out)

@@ -26,21 +26,30 @@ class Side:
     taken: Sequence[Taken]
 
 
-def judge(first: Side, second: Side, other: Side, alpha: float = 0.05, seed: int = 0) -> Comparison:
-    """Compare A, taken twice as `first` and `second`, with B. Raises ValueError if the probes are not the same."""
-    for side in (second, other):
+def judge(first: Side, second: Side | None, other: Side, alpha: float = 0.05, seed: int = 0) -> Comparison:
+    """Compare A, taken twice as `first` and `second`, with B.
+
+    Where A was taken once there is no floor, and only right and wrong answers are compared: identical servers may say
+    the same in other words. Raises ValueError if the probes are not the same.
+    """
+    sides = [side for side in (first, second, other) if side is not None]
+    for side in sides[1:]:
         if [taken.probe for taken in side.taken] != [taken.probe for taken in first.taken]:
             raise ValueError(f"{side.name} was asked other probes than {first.name}")
     lengths = sorted({taken.length for taken in first.taken})
     findings: list[Finding] = []
     floor: list[Finding] = []
     for length in lengths:
-        one, two, b = (_at(side, length) for side in (first, second, other))
+        one, b = _at(first, length), _at(other, length)
+        if second is None:
+            findings += [f for f in (_answers(length, one, b),) if f]
+            continue
+        two = _at(second, length)
         floor += [f for f in (_answers(length, one, two), _samples(length, one, two, None, seed)) if f]
         findings += [f for f in _tests(length, one, two, b, seed) if f]
     findings, floor = _corrected(findings), _corrected(floor)
-    failed = [said for side in (first, second, other) for taken in side.taken for said in _failed(taken)]
-    num_asked = 2 * sum(len(side.taken) for side in (first, second, other))
+    failed = [said for side in sides for taken in side.taken for said in _failed(taken)]
+    num_asked = 2 * sum(len(side.taken) for side in sides)
     reasons = _reasons(findings, floor, len(failed) / max(1, num_asked))
     shown = any(f.p_corrected is not None and f.p_corrected < alpha for f in findings)
     outcome: Outcome = "unclear" if reasons else ("difference" if shown else "none")
