@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from longctx.errors import ConfigError, UnknownNameError
-from longctx.lengths import parse_lengths
+from longctx.lengths import parse_length, parse_lengths
 from longctx.records import Design
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -22,11 +23,14 @@ DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 PARALLEL = ("documents", "tensor")
 _CHOICES = {
     "design": ("isolated", "packed"),
-    "template": ("auto", "chat", "plain"),
+    "template": ("auto", "chat", "plain", "message"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "attention": ("auto", "fa4", "fa3", "fa2", "cudnn", "flash", "reference"),
     "rope": ("model", "float64"),
     "rule": ("ruler", "nolima"),
+    "backend": ("hf", "openai"),
+    "api": ("chat", "completions", "tokens"),
+    "canaries": ("auto", "yes", "no"),
 }
 
 
@@ -69,12 +73,28 @@ class SweepConfig:
     rule: str = "ruler"
     """The rule of the effective length that an adaptive sweep looks for."""
     trust_remote_code: bool = False
+    backend: str = "hf"
+    """hf: a transformers model in this process; openai: a server that speaks OpenAI's protocol."""
+    base_url: str = ""
+    """Of the server: http://localhost:8000/v1."""
+    api: str = "chat"
+    """What is sent to it: a chat message, a completion's text, or a completion's token ids."""
+    tokenizer: str = ""
+    """Of the served model: anything that `model` may be, or a tiktoken encoding; empty: `model` names it."""
+    window: int = 0
+    """Advertised by the served model, in tokens; 0: what the tokenizer's config or the server says."""
+    thinking_tokens: int = 0
+    """Room for reasoning before the answer, a part of the context length."""
+    count_tolerance: float = 0.0
+    """Share by which a server may count otherwise than the tokenizer before that is called a cut."""
+    canaries: str = "auto"
+    """Whether first, middle and last tokens of every length are asked for first; auto: of a server."""
 
     def __post_init__(self) -> None:
         for name, legal in _CHOICES.items():
             if getattr(self, name) not in legal:
                 raise UnknownNameError(name, getattr(self, name), legal)
-        for name, least in (("trials", 1), ("chunk", 0), ("batch_tokens", 1)):
+        for name, least in (("trials", 1), ("chunk", 0), ("batch_tokens", 1), ("window", 0), ("thinking_tokens", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         if any(not 0.0 <= depth <= 1.0 for depth in self.depths) or not self.depths:
@@ -88,6 +108,12 @@ class SweepConfig:
         for name in ("task", "depths"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ConfigError(f"{name} names a value twice: {getattr(self, name)}.")
+        if not 0.0 <= self.count_tolerance < 1.0:
+            raise ConfigError(f"count_tolerance is {self.count_tolerance}; it must be 0.0 to less than 1.0.")
+        if self.backend == "openai":
+            check_base_url(self.base_url)
+        elif self.base_url:
+            raise ConfigError("A base URL is for servers: add --backend openai.")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -131,6 +157,15 @@ class Layout:
             raise ConfigError("--device-map and --parallel tensor cannot be combined: a rank has one device.")
 
 
+def check_base_url(url: str) -> None:
+    """Raise ConfigError unless `url` is http(s) with a host, and holds no user, password or query."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url.split('@')[-1]!r} is not a base URL: write http://localhost:8000/v1.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError("A base URL holds no user, password, query or fragment; keys go by --api-key-env.")
+
+
 def parse_depths(text: str) -> tuple[float, ...]:
     """`5` gives five even depths from 0 to 1; `0,0.5,1` gives those. Raises ConfigError."""
     try:
@@ -156,6 +191,10 @@ def _convert(name: str, value: Any) -> Any:
         if not value.isdigit() and value != "auto":
             raise ConfigError(f"chunk is {value!r}; write a number of tokens, or auto.")
         value = int(value) if value.isdigit() else 0
+    if name == "window" and isinstance(value, str):
+        value = parse_length(value)
+    if name == "count_tolerance" and type(value) is int:
+        value = float(value)
     wanted = type(getattr(SweepConfig(), name))
     if type(value) is not wanted:
         raise ConfigError(f"{name} is {value!r}; it must be of type {wanted.__name__}.")

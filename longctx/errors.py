@@ -7,6 +7,7 @@ LongctxError
 ├── SpliceError      a tokenizer merges across a place where text was to be joined
 ├── ModelError       a model's files are missing, damaged, or of a kind that cannot be driven
 ├── RankError        a process of several that hold one model together failed
+├── SpentError       the budget of requests, tokens or money is used up
 └── StoreError       a run folder cannot be read, written or shared
 """
 
@@ -53,3 +54,7 @@ class RankError(LongctxError):
 
 class StoreError(LongctxError):
     """A run folder cannot be read, written or shared."""
+
+
+class SpentError(LongctxError):
+    """The budget of requests, prompt tokens or money is used up; what is finished is kept."""

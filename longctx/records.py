@@ -15,10 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 TokenIds = NDArray[np.int32]
-Status = Literal["ok", "oom", "no_space", "error"]
+LocalStatus = Literal["ok", "oom", "no_space", "error"]
+ServedStatus = Literal[
+    "timeout",  # no answer, or no end of one, in time
+    "disconnected",  # refused or reset connections, streams that stop before they end
+    "rate_limited",
+    "server_error",  # 5xx, or an error in mid-stream
+    "malformed",  # not the protocol
+    "rejected",  # another 4xx
+    "too_long",  # the server says that the prompt does not fit its window
+    "refused",  # a content filter, or a refusal in the protocol's own field
+    "truncated",  # the server counted fewer tokens than the prompt has
+    "miscounted",  # it counted more, or none
+    "empty",
+    "empty_thinking",  # nothing but reasoning
+]
+Status = Literal[LocalStatus, ServedStatus]
+"""Why there is no score; ok where there is one."""
 Design = Literal["isolated", "packed"]
-Control = Literal["closed_book", "short"]
-"""closed_book: the question alone; short: the question after the supporting text alone."""
+Control = Literal["closed_book", "short", "canary"]
+"""closed_book: the question alone; short: the question after the supporting text alone; canary: is all of it read?"""
 Bytes: TypeAlias = bytes | memoryview
 
 
@@ -236,6 +252,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """What a server said of one answer, and how fast it came; None for what it did not say."""
+
+    server_prompt_tokens: int | None = None
+    """Its own count of the prompt."""
+    cached_prompt_tokens: int | None = None
+    """Of these, those that it had read before."""
+    num_reasoning_tokens: int | None = None
+    reasoning: str = ""
+    """What a thinking model wrote before its answer."""
+    ttft_seconds: float | None = None
+    """From the request to the first token."""
+    tpot_seconds: float | None = None
+    """For each token after the first."""
+    server_model: str = ""
+    server_fingerprint: str = ""
+    """The version of model or engine that it states."""
+    num_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a backend made of one prompt. `error` is set exactly when the status is not ok."""
 
@@ -251,6 +288,7 @@ class Answer:
     """Natural log of the probability of the drafted target, given the prompt; None without a draft."""
     seconds: float
     error: str | None = None
+    served: Served | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.error is None):
@@ -307,6 +345,15 @@ class Row:
     """The prompt around what the answer needs, for people to read; bounded."""
     question: str = ""
     """The prompt's last words, from the end of the document on; bounded."""
+    server_prompt_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    num_reasoning_tokens: int | None = None
+    reasoning: str = ""
+    ttft_seconds: float | None = None
+    tpot_seconds: float | None = None
+    server_model: str = ""
+    server_fingerprint: str = ""
+    num_attempts: int = 1
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.score is not None):

@@ -19,6 +19,7 @@ from longctx.documents.build import (
 )
 from longctx.documents.frame import Frame, Trial
 from longctx.documents.given import build_given
+from longctx.documents.isolated import build_isolated
 from longctx.documents.stories import load_story, load_story_text
 from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import Tokenizer
@@ -27,6 +28,7 @@ from longctx.haystack import get_source
 from longctx.records import Sample
 from longctx.tasks import parse_task
 from longctx.tasks.base import ListTask, NeedleTask, StoryTask, Task
+from longctx.tasks.canary import DEPTHS, Canary
 from longctx.tasks.prompt_file import PromptFile
 
 
@@ -54,8 +56,11 @@ def resolve_grid(config: SweepConfig) -> SweepConfig:
 
 
 def make_samples(config: SweepConfig, tokenizer: Tokenizer) -> list[Sample]:
-    """All samples of a resolved config, controls last; raises BudgetError, SpliceError or ConfigError."""
-    cells: list[Sample] = []
+    """All samples of a resolved config, canaries first, controls last.
+
+    Raises BudgetError, SpliceError or ConfigError.
+    """
+    cells = make_canaries(config, tokenizer) if config.canaries == "yes" else []
     controls: list[Sample] = []
     for spec in config.task:
         task = parse_task(spec)
@@ -65,17 +70,41 @@ def make_samples(config: SweepConfig, tokenizer: Tokenizer) -> list[Sample]:
     return cells + controls
 
 
-def _task_samples(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> tuple[list[Sample], list[Sample]]:
-    grid = Grid(config.lengths, config.depths)
-    frame = Frame(
+def make_canaries(config: SweepConfig, tokenizer: Tokenizer) -> list[Sample]:
+    """A code at the start, in the middle and at the end of every length.
+
+    Where the lengths reach a server's advertised window, one token too many as well.
+
+    Raises BudgetError for a length that has no room for it.
+    """
+    task = Canary()
+    frame = _frame(task, dataclasses.replace(config, design="isolated"), tokenizer)
+    places = [(length, depth) for length in config.lengths for depth in DEPTHS]
+    if config.backend == "openai" and 0 < config.window <= max(config.lengths):
+        places.append((config.window + 1, DEPTHS[-1]))
+    (trial,) = _trials(config.haystack, dataclasses.replace(config, trials=1), tokenizer, 1)
+    canaries = []
+    for length, depth in places:
+        item = task.item(frame.rng(0, depth), depth)
+        canaries.append(dataclasses.replace(build_isolated(frame, trial, length, depth, item), control="canary"))
+    return canaries
+
+
+def _frame(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> Frame:
+    return Frame(
         task=task.spec(),
         design=config.design,
         seed=config.seed,
         tokenizer=tokenizer,
         template=choose_template(config.template, task.instruction, tokenizer),
-        max_new_tokens=task.max_new_tokens,
+        max_new_tokens=task.max_new_tokens + config.thinking_tokens,
         stop=task.stop,
     )
+
+
+def _task_samples(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> tuple[list[Sample], list[Sample]]:
+    grid = Grid(config.lengths, config.depths)
+    frame = _frame(task, config, tokenizer)
     controls: list[Sample] = []
     if isinstance(task, NeedleTask):
         cells = build_samples(frame, grid, _trials(task.filler or config.haystack, config, tokenizer), task.item)
@@ -93,7 +122,8 @@ def _task_samples(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> tupl
         if config.controls:
             controls = build_story_controls(frame, trials, told)
     elif isinstance(task, ListTask):
-        cells = build_lists(frame, grid, config.trials, task.min_entries, task.room, task.listing)
+        rooms = {length: task.room(length) + config.thinking_tokens for length in config.lengths}
+        cells = build_lists(frame, grid, config.trials, task.min_entries, rooms.__getitem__, task.listing)
         if config.controls:
             controls = build_list_controls(frame, grid, config.trials, task.min_entries, task.listing)
     elif isinstance(task, PromptFile):
@@ -107,8 +137,9 @@ def _task_samples(task: Task, config: SweepConfig, tokenizer: Tokenizer) -> tupl
     return cells, controls
 
 
-def _trials(haystack: str, config: SweepConfig, tokenizer: Tokenizer) -> list[Trial]:
-    source, longest, numbers = get_source(haystack), max(config.lengths), range(config.trials)
+def _trials(haystack: str, config: SweepConfig, tokenizer: Tokenizer, spare: int = 0) -> list[Trial]:
+    """Filler for the longest length and `spare` tokens more."""
+    source, longest, numbers = get_source(haystack), max(config.lengths) + spare, range(config.trials)
     if haystack == stories.NAME:
         return [load_story_text(source, config.seed, number, tokenizer, longest) for number in numbers]
     return [load_trial(source, config.seed, number, tokenizer, longest, config.allow_repeats) for number in numbers]

@@ -1,4 +1,4 @@
-"""Whether the report's 95 % intervals hold the truth as often as they say, on phantoms that answer a known share of keys.
+"""Whether the report's 95 % intervals hold the truth as often as they say, on phantoms with a known share of answers.
 
 At the level of rows, without a model: the task draws its items as in a sweep, the design says which of them are
 answered (that models answer just those is what `longctx calibrate` tests), and the report's own summary makes the
@@ -93,7 +93,7 @@ def reported_interval(rows: Sequence[Row], trials: int) -> Interval:
     """What the report shows for the length."""
     config = {"lengths": [_LENGTH], "depths": list(_DEPTHS), "task": [_TASK], "trials": trials, "design": "isolated"}
     summary = summarise({"config": config, "model": {"name": "phantom", "window": _LENGTH}}, rows)
-    interval = summary.tasks[0].by_length[0].interval()
+    interval = summary.tasks[0].points[0].interval
     assert interval is not None
     return interval
 

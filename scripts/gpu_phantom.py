@@ -23,7 +23,7 @@ from longctx.config import SweepConfig
 from longctx.files import write_atomically
 from longctx.lengths import format_length, parse_lengths
 from longctx.phantom.design import Design
-from longctx.report.pages import write_report
+from longctx.report.write import read_summary, write_report
 from longctx.sizes import parse_bytes
 
 _MODELS = Path("runs/phantoms")
@@ -58,7 +58,7 @@ def measure(case: Case, out: Path, device: str) -> tuple[CaseResult, dict[str, A
     start = time.monotonic()
     result = run_case(case, out, find_backend("hf"), _MODELS, device)
     seconds = time.monotonic() - start
-    write_report(out / result.folder)
+    write_report([read_summary(out / result.folder)], out / result.folder)
     return result, {
         "length": max(case.config.lengths),
         "chunk": case.config.chunk,

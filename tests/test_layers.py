@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1] / "longctx"
 LAYERS = [
     {"errors", "records"},
     {"lengths", "sizes", "files"},
-    {"config", "haystack", "statistics", "environment"},
+    {"config", "haystack", "statistics", "environment", "addressable"},
     {"fiction"},
     {"documents", "scoring", "store"},
     {"tasks"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"engine"},
     {"check", "phantom"},
     {"backends"},
-    {"sweep", "generate"},
+    {"sweep", "generate", "compare"},
     {"report"},
     {"exchange"},
     {"notebook"},

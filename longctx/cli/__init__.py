@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from longctx import __version__
-from longctx.cli import calibrate, check, generate, haystack, phantom, plan, power, report, sweep, tasks
+from longctx.cli import calibrate, check, compare, generate, haystack, phantom, plan, power, report, sweep, tasks
 from longctx.errors import LongctxError
 
 _INTERRUPTED = 130
@@ -33,5 +33,5 @@ def main() -> None:
     """Measure what a model's advertised context window is worth."""
 
 
-for _module in (sweep, plan, power, check, report, generate, tasks, haystack, phantom, calibrate):
+for _module in (sweep, compare, plan, power, check, calibrate, phantom, report, generate, tasks, haystack):
     main.add_command(_module.command)

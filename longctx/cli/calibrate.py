@@ -24,7 +24,7 @@ def command(quick: bool, lengths: str, backend: str, device: str | None, out: Pa
     from longctx.calibrate.run import calibrate, find_backend
     from longctx.environment import utc_now
     from longctx.lengths import parse_length
-    from longctx.report.pages import write_report
+    from longctx.report.write import read_summary, write_report
     from longctx.terminal.calibrate import print_results
 
     open_backend, longest = find_backend(backend), parse_length(lengths.removeprefix(".."))
@@ -32,7 +32,7 @@ def command(quick: bool, lengths: str, backend: str, device: str | None, out: Pa
     folder = out or Path("runs") / f"calibrate-{utc_now()[:19].replace(':', '')}"
     found = print_results(calibrate(cases, folder, open_backend, folder / "phantoms", device or "auto"), len(cases))
     for result in found:
-        write_report(folder / result.folder)
+        write_report([read_summary(folder / result.folder)], folder / result.folder)
     write_calibration(found, folder)
     click.echo(f"page: {folder / 'calibration.html'}")
     if not all(result.ok for result in found):

@@ -50,11 +50,16 @@ def command(
 
 
 def redraw(folder: Path) -> None:
-    """Write the report of a run folder and print its table and verdict."""
+    """Write the report of a run folder and print its table, its verdict, and what its canaries showed."""
+    from longctx.addressable import addressable
     from longctx.report.write import read_summary, write_report
+    from longctx.store import read_rows
+    from longctx.terminal.endpoint import print_addressable
     from longctx.terminal.sweep import print_summary
 
     summary = read_summary(folder)
     write_report([summary], folder)
     print_summary(summary)
+    if verdict := addressable(read_rows(folder)):
+        print_addressable(verdict)
     click.echo(f"report: {folder / 'report.html'}")

@@ -49,4 +49,7 @@ def build_given(frame: Frame, given: Given, trial: int) -> Sample:
 def _whole(frame: Frame, given: Given) -> str:
     if frame.template.kind == "plain":
         return given.text + (f" {given.answer_prefix}" if given.answer_prefix else "")
+    if frame.template.kind == "message":
+        message = f"{given.text}\n{given.answer_prefix}" if given.answer_prefix else given.text
+        return frame.tokenizer.render_chat(message) if frame.tokenizer.has_chat_template else message
     return frame.tokenizer.render_chat(given.text) + given.answer_prefix

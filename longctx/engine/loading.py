@@ -72,18 +72,32 @@ def read_tokenizer(source: ModelSource, trust_remote_code: bool = False) -> HubT
         )
 
 
+def read_window(source: ModelSource, trust_remote_code: bool = False) -> int:
+    """The advertised context window in tokens; raises ModelError."""
+    return _window(source, _read_config(source, trust_remote_code))
+
+
 def read_sizes(source: ModelSource, trust_remote_code: bool = False) -> ModelSizes:
     """Config of a model, without tokenizer and weights; raises ModelError."""
+    config = _read_config(source, trust_remote_code)
+    with _as_model_error(source):
+        shape = ModelShape.from_config(config, trust_remote_code)
+    return ModelSizes(config, _window(source, config), shape)
+
+
+def _read_config(source: ModelSource, trust_remote_code: bool) -> Any:
     with _as_model_error(source):
         from transformers import AutoConfig
 
         config = AutoConfig.from_pretrained(source.path, **source.arguments, trust_remote_code=trust_remote_code)
-        text_config = config.get_text_config(decoder=True)
-        shape = ModelShape.from_config(text_config, trust_remote_code)
-    window = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
+        return config.get_text_config(decoder=True)
+
+
+def _window(source: ModelSource, config: Any) -> int:
+    window = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if not isinstance(window, int):
         raise ModelError(f"{source.name} advertises no window: its config has no max_position_embeddings.")
-    return ModelSizes(text_config, window, shape)
+    return window
 
 
 def read_card(source: ModelSource, trust_remote_code: bool = False) -> ModelCard:

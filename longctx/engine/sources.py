@@ -51,6 +51,23 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
+@contextlib.contextmanager
+def without_torch() -> Iterator[None]:
+    """Let transformers load without torch, for a process that needs a tokenizer alone: seconds and 200 MB less.
+
+    Where either is loaded already, nothing is changed; afterwards transformers loads no models in this process.
+    """
+    if "torch" in sys.modules or "transformers" in sys.modules:
+        yield
+        return
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    sys.modules["torch"] = None  # type: ignore[assignment]  # importlib then takes it for not installed
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
 def find_source(name: str) -> ModelSource:
     """Where the model `name` is, without reading it; raises ModelError or UnknownNameError."""
     if name in PACKAGED:

@@ -10,7 +10,7 @@ from longctx.records import Control, Row
 from longctx.report.cells import Tally, tally
 
 _ABLE = 0.9
-_SHOWN: dict[Control, str] = {
+SHOWN: dict[Control, str] = {
     "closed_book": "the question alone (closed book)",
     "short": "only what the answer needs (short)",
 }
@@ -28,7 +28,7 @@ class ControlResult:
     @property
     def shown(self) -> str:
         """What the model was shown."""
-        return _SHOWN[self.control]
+        return SHOWN[self.control]
 
     @property
     def warning(self) -> str | None:
@@ -52,7 +52,7 @@ class ControlResult:
 def control_results(rows: Sequence[Row]) -> tuple[ControlResult, ...]:
     """A result for each control that any of one task's control rows is of."""
     results = []
-    for control in _SHOWN:
+    for control in SHOWN:
         scored = [row for row in rows if row.control == control and row.status == "ok"]
         if scored:
             guess = mean(1 / row.num_candidates if row.num_candidates else 0.0 for row in scored)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from longctx.config import SweepConfig
 from longctx.records import Row
 from longctx.report.costs import Cost
 from longctx.report.summary import Summary
@@ -64,9 +66,12 @@ def view_run(label: str, summary: Summary) -> RunView:
 
 
 def repeat_command(config: Mapping[str, Any]) -> str:
-    """The command that runs the same sweep again."""
+    """The command that runs the same sweep again; what is as by default is left out."""
     arguments = ["python", "-m", "longctx", "sweep"]
+    default = json.loads(json.dumps(SweepConfig().to_json()))
     for name, value in config.items():
+        if name in default and value == default[name]:
+            continue
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             off = ["--no-controls"] if name == "controls" else []

@@ -11,7 +11,7 @@ from longctx.records import Row
 from longctx.report.analysis import Analysis, LengthPoint, analyse, analyse_adaptive
 from longctx.report.capacity import Capacity, addressable, effective
 from longctx.report.cells import CellResult, make_cells
-from longctx.report.controls import ControlResult, control_results
+from longctx.report.controls import SHOWN, ControlResult, control_results
 from longctx.report.costs import Cost, sum_costs
 from longctx.report.hops import HopResult, SpanResult, hop_results, span_results
 from longctx.report.verdict import Verdict, judge
@@ -110,7 +110,7 @@ class Summary:
 def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
     """The summary of one run. `manifest` is what the store wrote."""
     config = manifest["config"]
-    controls = [row for row in rows if row.control is not None]
+    controls = [row for row in rows if row.control in SHOWN]
     own = sorted(
         (row for row in rows if row.control is None), key=lambda row: (row.task, row.length, row.depth, row.trial)
     )

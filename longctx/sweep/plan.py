@@ -33,25 +33,33 @@ def resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:
     """`config` with everything that was left open decided; raises ConfigError or ModelError."""
     if config.adaptive and config.design == "packed":
         raise ConfigError("An adaptive sweep chooses document by document: it needs --design isolated.")
+    if config.template == "message":
+        raise ConfigError("The template message is for servers that put their own around it: use chat or plain.")
     config = resolve_grid(config)
-    lengths = config.lengths or default_lengths(card.window)
-    beyond = [length for length in lengths if length > card.window]
-    if beyond and config.lengths and not config.beyond_window:
-        raise ConfigError(
-            f"{', '.join(map(format_length, beyond))} is over the {format_length(card.window)} tokens that "
-            f"{card.source.name} advertises; to measure it there all the same, add --beyond-window."
-        )
+    lengths = choose_lengths(config, card.window, card.source.name, default_lengths(card.window))
     device = choose_device(config.device)
     return dataclasses.replace(
         config,
         task=tuple(parse_task(task).spec() for task in config.task),
         lengths=lengths,
-        beyond_window=bool(beyond),
+        beyond_window=max(lengths) > card.window,
+        canaries="yes" if config.canaries == "yes" else "no",
         device=device,
         dtype=choose_dtype(config.dtype, device),
         template=choose_template(config.template, "", card.tokenizer).kind,
         chunk=config.chunk or choose_chunk(device, config.design, lengths),
     )
+
+
+def choose_lengths(config: SweepConfig, window: int, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The lengths asked for, or the default; raises ConfigError for those over the window that were not asked to be."""
+    beyond = [length for length in config.lengths if length > window]
+    if beyond and not config.beyond_window:
+        raise ConfigError(
+            f"{', '.join(map(format_length, beyond))} is over the {format_length(window)} tokens that "
+            f"{name} advertises; to measure it there all the same, add --beyond-window."
+        )
+    return config.lengths or default
 
 
 def choose_chunk(device: str, design: str, lengths: Sequence[int]) -> int:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
+from longctx.addressable import is_finding
 from longctx.backends.base import Backend
 from longctx.config import SweepConfig
 from longctx.environment import utc_now
-from longctx.records import Answer, Row, Sample, Score, TokenIds
+from longctx.records import Answer, Row, Sample, Score, Served, TokenIds
 from longctx.store import RunFolder
 from longctx.sweep.excerpt import excerpt, question
 from longctx.tasks import parse_task
 
 
 def missing(samples: Sequence[Sample], rows: Iterable[Row]) -> list[Sample]:
-    """The samples without a row of status ok: those never run, and those that failed."""
-    done = {row.sample_id for row in rows if row.status == "ok"}
+    """The samples without a row of status ok: those never run, and those that failed.
+
+    A canary in a prompt that is too long, cut or counted otherwise found what it looked for.
+    """
+    done = {row.sample_id for row in rows if row.status == "ok" or is_finding(row)}
     return [sample for sample in samples if sample.id not in done]
 
 
@@ -101,4 +106,5 @@ def make_row(
         repeated_share=round(sample.prompt.document.repeated_share, 6),
         excerpt=shown,
         question=question(sample),
+        **dataclasses.asdict(answer.served or Served()),
     )

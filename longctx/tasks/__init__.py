@@ -16,6 +16,7 @@ from longctx.errors import ConfigError, UnknownNameError
 from longctx.tasks.base import Task
 
 _MODULES = (
+    "canary",
     "niah_single",
     "ruler_needles",
     "ruler_tracing",

@@ -1,0 +1,1 @@
+"""A model behind a URL, by OpenAI's protocol: vLLM, SGLang, llama.cpp, LM Studio, OpenRouter, vendors."""

