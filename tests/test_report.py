@@ -68,8 +68,8 @@ def test_the_verdict_states_number_interval_rule_and_limits() -> None:
     assert interval.low < 0.35  # a trial's answers are a cluster: wider than Wilson's, which is 35% to 88%
     assert interval.high > 0.88
     assert "at least 85.6%" in task.verdict.rule
-    assert "n = 8" in task.verdict.notes[0]
-    assert "n = 23" in task.verdict.notes[0]
+    assert "With n = 8 (effective n = 6) at a length not even 8 of 8 right" in task.verdict.notes[0]
+    assert "from an effective n of 24 on" in task.verdict.notes[0]  # 0.025 ** (1 / 24) is 0.8575
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,9 @@ def test_the_command_repeats_the_run() -> None:
 def test_a_cell_that_is_worse_than_its_length_is_marked() -> None:
     bad = {(2048, 0.5, trial): WRONG for trial in range(12)}
     summary = make_summary(grid(bad, trials=12), trials=12)
-    assert summary.tasks[0].analysis.worse == {(2048, 0.5)}
+    (task,) = summary.tasks
+    assert task.analysis.worse == {(2048, 0.5)}
+    assert [task.mark(task.cell(2048, depth)) for depth in DEPTHS] == ["", " ▾", ""]
     assert make_summary(grid(trials=12), trials=12).tasks[0].analysis.worse == frozenset()
 
 

@@ -105,7 +105,9 @@ def _draw_cells(axes: Axes, group: TaskGroup, series: Series, theme: Theme) -> N
     for x, length in enumerate(group.lengths):
         for y, depth in enumerate(depths):
             if length in series.summary.lengths:
-                _draw_cell(axes, x, y, series.task.cell(length, depth), theme, len(group.lengths) <= _MAX_LABELLED)
+                cell = series.task.cell(length, depth)
+                label = f"{cell.label}{series.task.mark(cell)}" if len(group.lengths) <= _MAX_LABELLED else ""
+                _draw_cell(axes, x, y, cell, theme, label)
     axes.set(xlim=(-0.5, len(group.lengths) - 0.5), ylim=(len(depths) - 0.5, -0.5), ylabel="depth")
     if len(group.series) > 1:
         axes.set_title(series.label, fontsize=9, loc="left", color=theme.series[series.index])
@@ -116,7 +118,7 @@ def _draw_cells(axes: Axes, group: TaskGroup, series: Series, theme: Theme) -> N
     _mark_window(axes, group.lengths, series.summary.window, theme, labelled=False)
 
 
-def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, labelled: bool) -> None:
+def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, label: str) -> None:
     corner, accuracy = (x - 0.48, y - 0.46), cell.counts.accuracy
     if accuracy is not None:
         axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=colour(accuracy), edgecolor=theme.faint, lw=0.4))
@@ -126,8 +128,8 @@ def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, label
         hatch = "xxx" if cell.failures else None
         axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=theme.paper, edgecolor=ink, hatch=hatch, lw=0.8))
         background = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}
-    if labelled:
-        axes.text(x, y, cell.label, ha="center", va="center", fontsize=8, color=ink, bbox=background)
+    if label:
+        axes.text(x, y, label, ha="center", va="center", fontsize=8, color=ink, bbox=background)
 
 
 def _mark_window(axes: Axes, lengths: Sequence[int], window: int | None, theme: Theme, labelled: bool) -> None:

@@ -74,6 +74,10 @@ class Section:
         return any(series.task.analysis.fitted for series in self.group.series)
 
     @property
+    def has_worse(self) -> bool:
+        return any(series.task.analysis.worse for series in self.group.series)
+
+    @property
     def has_past(self) -> bool:
         return any(series.summary.is_past(series.summary.lengths[-1]) for series in self.group.series)
 

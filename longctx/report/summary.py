@@ -64,6 +64,10 @@ class TaskSummary:
     def capacity(self) -> Capacity:
         return effective(self.task, self.verdict.effective)
 
+    def mark(self, cell: CellResult) -> str:
+        """What stands behind the label of a cell that is worse than the rest of its length."""
+        return " ▾" if (cell.length, cell.depth) in self.analysis.worse else ""
+
     def cell(self, length: int, depth: float) -> CellResult:
         return next(cell for cell in self.cells if (cell.length, cell.depth) == (length, depth))
 

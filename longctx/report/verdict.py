@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longctx.report.analysis import LengthPoint
-from longctx.statistics import EffectiveLength, trials_needed
+from longctx.statistics import EffectiveLength
+from longctx.statistics.power import samples_to_show
 
 _NAMES = {"ruler": "RULER's threshold", "nolima": "NoLiMa's rule", "all_depths": "the same for every depth"}
 
@@ -85,11 +86,13 @@ def _at_failure(point: LengthPoint) -> str:
 
 
 def _notes(found: EffectiveLength, points: Sequence[LengthPoint]) -> list[str]:
-    fewest = min(point.counts.num_scored for point in points)
-    needed = trials_needed(found.threshold)
-    if fewest >= needed:
+    fewest = min(points, key=lambda point: point.effective_num)
+    needed = samples_to_show(found.threshold)
+    if fewest.effective_num >= needed:
         return []
+    num = fewest.counts.num_scored
+    effective = "" if round(fewest.effective_num) == num else f" (effective n = {fewest.effective_num:.0f})"
     return [
-        f"With n = {fewest} at a length no result, not even {fewest} of {fewest}, has an interval wholly above "
-        f"{found.threshold:.1%}; from n = {needed} on it can. More --trials raise the interval's lower end."
+        f"With n = {num}{effective} at a length not even {num} of {num} right would have an interval wholly above "
+        f"{found.threshold:.1%}; from an effective n of {needed} on it can. More --trials raise the interval's lower end."
     ]
