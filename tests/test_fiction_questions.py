@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from longctx.fiction.checker import answerable_from, check
 from longctx.fiction.events import CLAIMS, NONE, Event, Kind, Person, Place
 from longctx.fiction.log import Log, add
-from longctx.fiction.questions import KINDS, Question, ask
+from longctx.fiction.questions import KINDS, Question, Wanted, ask
 from longctx.fiction.story import Story
 from longctx.fiction.wording import FORMS, read
 
@@ -104,7 +104,7 @@ def _changed(log: Log, event_id: int, event: Event) -> Log:
 def test_a_wrong_event_in_the_log_is_caught(logs: list[Log]) -> None:
     """The checker answers from the log, so a question made from another log does not pass."""
     log = logs[0]
-    question = ask(log, len(log), random.Random(5), kinds=["who_gave"], hops=1)
+    question = ask(log, len(log), random.Random(5), kinds=["who_gave"], wanted=Wanted(hops=1))
     assert question is not None
     assert question.text.startswith("To whom")
     (support,) = question.support
@@ -117,7 +117,7 @@ def test_a_wrong_event_in_the_log_is_caught(logs: list[Log]) -> None:
 
 def test_a_support_that_is_not_enough_is_caught(logs: list[Log]) -> None:
     rng = random.Random(5)
-    tries = (ask(logs[0], len(logs[0]), rng, kinds=["where_now"], hops=2) for _ in range(50))
+    tries = (ask(logs[0], len(logs[0]), rng, kinds=["where_now"], wanted=Wanted(hops=2)) for _ in range(50))
     question = next(question for question in tries if question is not None)
     with pytest.raises(ValueError, match="answers"):
         answerable_from(logs[0], replace(question, support=question.support[1:]))
@@ -127,19 +127,34 @@ def test_hops_span_and_nearness_are_kept(logs: list[Log]) -> None:
     log, rng = logs[1], random.Random(3)
     for hops in (1, 2, 3, 4):
         for _ in range(10):
-            question = ask(log, len(log), rng, hops=hops)
+            question = ask(log, len(log), rng, wanted=Wanted(hops=hops))
             assert question is not None
             assert question.hops == hops
-    question = ask(log, len(log), rng, span=(100, 400))
+    question = ask(log, len(log), rng, wanted=Wanted(min_span=100, max_span=400))
     assert question is not None
     assert 100 <= question.support[-1] - question.support[0] <= 400
     near = [ask(log, len(log), rng, near=300) for _ in range(40)]
     assert sum(abs(one.support[0] - 300) < 200 for one in near if one) > 20
 
 
+def test_a_question_has_the_distractors_that_were_wanted(logs: list[Log]) -> None:
+    """Counted here by reading every event."""
+    log, rng, fewest = logs[0], random.Random(4), 60
+    for _ in range(10):
+        question = ask(log, len(log), rng, wanted=Wanted(min_distractors=fewest))
+        assert question is not None
+        support = [log[one] for one in question.support]
+        people = {one for event in support for one in (event.who, event.whom)} - {NONE}
+        things = {event.thing for event in support} - {NONE}
+        others = [log[one] for one in range(len(log)) if one not in question.support]
+        assert sum(bool({one.who, one.whom} & people) or one.thing in things for one in others) >= fewest
+    unlimited = [ask(log, 400, random.Random(number)) for number in range(30)]
+    assert unlimited != [ask(log, 400, random.Random(n), wanted=Wanted(min_distractors=fewest)) for n in range(30)]
+
+
 def test_what_cannot_be_asked(logs: list[Log]) -> None:
     assert ask(logs[0], 0, random.Random(0)) is None
-    assert ask(logs[0], 500, random.Random(0), span=(10_000, 20_000)) is None
+    assert ask(logs[0], 500, random.Random(0), wanted=Wanted(min_span=10_000)) is None
     with pytest.raises(ValueError, match="no such kinds"):
         ask(logs[0], 500, random.Random(0), kinds=["why"])
     with pytest.raises(ValueError, match="not a question"):
@@ -219,7 +234,7 @@ def test_a_thing_goes_where_its_holder_goes() -> None:
         Event(Kind.MOVE, 0, place=2),
         Event(Kind.MOVE, 1, place=1),
     )
-    question = ask(log, 6, random.Random(1), kinds=["where_now"], hops=2)
+    question = ask(log, 6, random.Random(1), kinds=["where_now"], wanted=Wanted(hops=2))
     assert question is not None
     assert (question.answer, question.support) == ("Dun Quay", (3, 5))
 

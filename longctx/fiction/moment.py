@@ -48,6 +48,14 @@ class Moment:
             support |= self.aliases_in(one, self.log[one].who, self.log[one].whom)
         return support
 
+    def distractors(self, support: set[int]) -> set[int]:
+        """All other events so far with a person or a thing of the supporting ones in them."""
+        events = self.events(support)
+        people = {one for event in events for one in (event.who, event.whom)}
+        about = [self.index.names.before(person, self.end) for person in people]
+        about += [self.index.of_thing.before(thing, self.end) for thing in {event.thing for event in events}]
+        return set().union(*about) - support
+
     def person_at(self, person: int) -> Located | None:
         """Where a person is; None after a parting for good."""
         ids = self.stands(person)

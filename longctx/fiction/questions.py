@@ -15,7 +15,7 @@ from longctx.fiction.makers import MAKERS
 from longctx.fiction.moment import Moment
 from longctx.fiction.wording import FORMS, KINDS, upper_first
 
-__all__ = ["KINDS", "Question", "ask"]
+__all__ = ["KINDS", "Question", "Wanted", "ask"]
 
 MAX_HOPS = 4
 NUM_CANDIDATES = 8
@@ -39,19 +39,39 @@ class Question:
     """Ids of the events that are needed, ascending."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a question's supporting events must be like."""
+
+    hops: int | None = None
+    """Their number; None for any."""
+    min_span: int = 0
+    """Least number of events from the first supporting one to the last."""
+    max_span: int | None = None
+    """Most of them; None for any."""
+    min_distractors: int = 0
+    """Least number of other events about the people and things in them."""
+
+    def accepts(self, moment: Moment, support: set[int]) -> bool:
+        if len(support) > MAX_HOPS or self.hops not in (None, len(support)):
+            return False
+        span = max(support) - min(support)
+        if span < self.min_span or (self.max_span is not None and span > self.max_span):
+            return False
+        return self.min_distractors == 0 or len(moment.distractors(support)) >= self.min_distractors
+
+
 def ask(
     log: Log,
     num_events: int,
     rng: random.Random,
     *,
     kinds: Sequence[str] = KINDS,
-    hops: int | None = None,
-    span: tuple[int, int] | None = None,
+    wanted: Wanted = Wanted(),
     near: int | None = None,
 ) -> Question | None:
-    """A question about the first `num_events` events; None if none was found that fits.
+    """A question about the first `num_events` events; None if none was found that is as wanted.
 
-    `span` bounds the number of events from the first supporting one to the last (least, most).
     With `near`, of some questions of one kind the one whose first supporting event is nearest to
     that event. Raises ValueError for an unknown kind.
     """
@@ -65,7 +85,7 @@ def ask(
             ids = np.sort(np.concatenate([moment.index.ids_of_kind[start] for start in starts]))
             for anchor in _anchors(ids[: int(np.searchsorted(ids, moment.end))], near, rng):
                 draft = make(moment, anchor, rng)
-                if draft is None or not _fits(draft, hops, span):
+                if draft is None or not wanted.accepts(moment, draft.support):
                     continue
                 if (question := _worded(moment, draft, rng)) is not None:
                     found.append(question)
@@ -94,12 +114,6 @@ def _anchors(ids: Ids, near: int | None, rng: random.Random) -> Iterator[int]:
         place = middle + (step // 2 if step % 2 == 0 else -1 - step // 2)
         if 0 <= place < len(ids):
             yield int(ids[place])
-
-
-def _fits(draft: Draft, hops: int | None, span: tuple[int, int] | None) -> bool:
-    if len(draft.support) > MAX_HOPS or (hops is not None and len(draft.support) != hops):
-        return False
-    return span is None or span[0] <= max(draft.support) - min(draft.support) <= span[1]
 
 
 def _worded(moment: Moment, draft: Draft, rng: random.Random) -> Question | None:

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from longctx.errors import ConfigError, UnknownNameError
 from longctx.fiction.log import Log
-from longctx.fiction.questions import KINDS, MAX_HOPS, Question, ask
+from longctx.fiction.questions import KINDS, MAX_HOPS, Question, Wanted, ask
 from longctx.records import Recall, Sample, Score
 from longctx.scoring import is_slip
 from longctx.tasks.base import Measures, StoryTask
@@ -51,7 +51,12 @@ def _bare(text: str) -> str:
 
 @dataclass(frozen=True)
 class AboutFiction:
-    """Questions about a story. `hops`: facts to combine, 0 for any number; `kind`: one kind of question, or all."""
+    """Questions about a story.
+
+    `hops`: facts to combine, 0 for any number; `kind`: kinds of questions joined by +, or all; `min_span`, `max_span`:
+    events from the first needed one to the last, 0 for any; `distractors`: at least so many other events about
+    the same people and things.
+    """
 
     name: ClassVar[str]
     measures: ClassVar[Measures] = "reasons"
@@ -60,17 +65,30 @@ class AboutFiction:
     max_new_tokens: int = 24
     hops: int = 0
     kind: str = "all"
+    min_span: int = 0
+    max_span: int = 0
+    distractors: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.hops <= MAX_HOPS:
             raise ConfigError(f"{self.name}: hops is {self.hops}; it must be 1 to {MAX_HOPS}, or 0 for any.")
-        if self.kind != "all" and self.kind not in KINDS:
-            raise UnknownNameError(f"kind of {self.name}", self.kind, ("all", *KINDS))
+        for kind in self._kinds:
+            if kind not in KINDS:
+                raise UnknownNameError(f"kind of {self.name}", kind, ("all", *KINDS))
+        for option in ("min_span", "max_span", "distractors"):
+            if getattr(self, option) < 0:
+                raise ConfigError(f"{self.name}: {option} is {getattr(self, option)}; it must be 0 or more.")
+        if 0 < self.max_span < self.min_span:
+            raise ConfigError(f"{self.name}: max_span is {self.max_span}, below min_span {self.min_span}.")
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return KINDS if self.kind == "all" else tuple(self.kind.split("+"))
 
     def ask(self, log: Log, num_events: int, rng: random.Random, near: int | None = None) -> Question | None:
         """A question about the first `num_events` events, about event `near` if it can be; None if there is none."""
-        kinds = KINDS if self.kind == "all" else (self.kind,)
-        return ask(log, num_events, rng, kinds=kinds, hops=self.hops or None, near=near)
+        wanted = Wanted(self.hops or None, self.min_span, self.max_span or None, self.distractors)
+        return ask(log, num_events, rng, kinds=self._kinds, wanted=wanted, near=near)
 
     def score(self, answer: str, targets: tuple[str, ...]) -> Score:
         return score_choice(answer, targets[0], ())

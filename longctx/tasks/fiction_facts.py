@@ -28,7 +28,7 @@ _MAX_STORIES = 200
 
 @dataclass(frozen=True)
 class FictionFacts(AboutFiction, NeedleTask):
-    """`facts`: events woven in; `hops`: facts to combine, 0 for any number; `kind`: one kind of question, or all."""
+    """`facts`: events woven in; and the options of all questions about fiction."""
 
     name: ClassVar[str] = "fiction_facts"
     instruction: ClassVar[str] = (
@@ -53,7 +53,7 @@ class FictionFacts(AboutFiction, NeedleTask):
             if found is not None:
                 break
         else:
-            raise ConfigError(f"{self.name}: {self.facts} facts allow no question of kind {self.kind}; take more.")
+            raise ConfigError(f"{self.name}: {self.facts} facts allow no such question of kind {self.kind}; take more.")
         first = found.support[0]
         depths = depths_around(rng, depth, first, self.facts - first - 1)
         return Item(
