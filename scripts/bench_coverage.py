@@ -1,4 +1,4 @@
-"""Whether the report's 95 % intervals hold the truth as often as they say, on phantoms with a known share of answers.
+"""Whether the report's 95 % intervals hold the truth as often as they say, for phantoms that answer a known share.
 
 At the level of rows, without a model: the task draws its items as in a sweep, the design says which of them are
 answered (that models answer just those is what `longctx calibrate` tests), and the report's own summary makes the

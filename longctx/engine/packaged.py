@@ -36,7 +36,7 @@ PACKAGED = {
 
 
 def installed_models() -> list[str]:
-    """Aliases of the models whose packages are installed here."""
+    """Names of the packaged models whose packages are installed here."""
     return [name for name, packaged in PACKAGED.items() if importlib.util.find_spec(packaged.package) is not None]
 
 
