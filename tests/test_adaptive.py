@@ -210,6 +210,7 @@ def test_the_command_asks_reports_and_goes_on(model_folder: Path, tmp_path: Path
     assert "Effective length under the rule ruler, fitted: not reached" in result.output
     rows = read_rows(tmp_path / "run")
     assert 0 < len(rows) <= 18
+    assert "/18 samples" in result.output
     again = sweep(model_folder, tmp_path, "--adaptive", "--budget", "1e12FLOP")
     assert again.exit_code == 0, again.output
     assert read_rows(tmp_path / "run") == rows

@@ -178,6 +178,7 @@ def _answer(
 
     here = dataclasses.replace(config, device=launched_device(config.device))
     owner = str(path.resolve() / shard.rows_name)
+    most = len(todo) if design is None else sum(len(step.samples) for step in design.steps)
     backend = HuggingFaceBackend(card, here, dataclasses.replace(budget, owner=owner))
     start = {
         "started": environment.utc_now(),
@@ -189,7 +190,7 @@ def _answer(
     with (
         backend,
         RunFolder(path, {**identity, "model": backend.fingerprint}, start, shard.rows_name) as folder,
-        SweepProgress(flops, len(todo)) as progress,
+        SweepProgress(flops, most) as progress,
     ):
         hooks = (progress.add_row, progress.add_flops, card.tokenizer.decode)
         if design is None:

@@ -147,7 +147,7 @@ def make_design(
     if len(steps) != len(config.lengths) * config.trials:
         raise ConfigError("An adaptive sweep needs as many trials at every length.")
     design = AdaptiveDesign(family, config.depths, steps, 0.0)
-    flops = budget.at(rate, design.grid_flops)
+    flops = min(budget.at(rate, design.grid_flops), design.grid_flops)
     cheapest = min(step.flops for step in steps)
     if flops < cheapest:
         raise ConfigError(f"The budget is {flops:.3g} FLOP; one trial at the shortest length takes {cheapest:.3g}.")
