@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 from report_runs import DEPTHS, FAILED, LENGTHS, ROWS, TASK, TRIALS, WRONG, grid, make_summary
 from rows import make_row
 
+from longctx.cli import sweep
+from longctx.config import SweepConfig
 from longctx.errors import ConfigError
 from longctx.records import Row
 from longctx.report.analysis import LengthPoint, analyse_counts
@@ -228,6 +231,13 @@ def test_the_command_repeats_the_run() -> None:
     assert "--lengths 1024,2048,4096" in command
     assert "--depths 0.0,0.5,1.0" in command
     assert command.endswith("--beyond-window")
+
+
+def test_the_command_has_only_options_that_there_are() -> None:
+    config = SweepConfig(lengths=(1024,), adaptive=True, allow_repeats=True, beyond_window=True, controls=False)
+    options = {name for option in sweep.command.params for name in (*option.opts, *option.secondary_opts)}
+    used = {word for word in repeat_command(json.loads(json.dumps(config.to_json()))).split() if word.startswith("--")}
+    assert {"--no-controls", "--adaptive", "--allow-repeats"} <= used <= options
 
 
 def test_a_cell_that_is_worse_than_its_length_is_marked() -> None:

@@ -94,5 +94,5 @@ def _notes(found: EffectiveLength, points: Sequence[LengthPoint]) -> list[str]:
     effective = "" if round(fewest.effective_num) == num else f" (effective n = {fewest.effective_num:.0f})"
     return [
         f"With n = {num}{effective} at a length not even {num} of {num} right would have an interval wholly above "
-        f"{found.threshold:.1%}; from an effective n of {needed} on it can. More --trials raise the interval's lower end."
+        f"{found.threshold:.1%}; from an effective n of {needed} on it can. More --trials raise its lower end."
     ]
