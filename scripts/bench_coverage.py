@@ -93,7 +93,7 @@ def to_markdown(found: Sequence[Coverage], command: str) -> str:
         "# How often 95 % intervals hold the truth",
         "",
         f"`{command}`: rows of phantoms that answer a designed share of keys, simulated: the task's own draws and",
-        "scorer and the report's own intervals, but no model runs. Of 400 sweeps a share is uncertain by 2 points itself.",
+        "scorer and the report's own intervals, but no model runs. Of 400 sweeps a share is known to 2 points.",
         "",
         "| designed share | samples at a length | sweeps | interval held it | by the binomial sum |",
         "|--:|--:|--:|--:|--:|",
