@@ -1,17 +1,20 @@
-"""Whether the report's 95 % intervals hold the truth as often as they say, for phantoms that answer a known share.
+"""Whether the reports' 95 % intervals of cells hold the truth as often as they say, for phantoms of a known share.
 
 At the level of rows, without a model: the task draws its items as in a sweep, the design says which of them are
-answered (that models answer just those is what `longctx calibrate` tests), and the report's own summary makes the
-intervals. 400 sweeps for each share and number of samples; beside the simulation stands the binomial sum.
+answered (that models answer just those is what `longctx calibrate` tests), and the interval is the one that reports
+show for a cell of so many samples. 400 sweeps for each share and number; beside the simulation stands the binomial sum.
+Intervals over several cells are measured by scripts/bench-statistics.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import click
@@ -19,9 +22,7 @@ import click
 from longctx.files import write_atomically
 from longctx.phantom.design import Design
 from longctx.phantom.keys import draw_muted, share_answered
-from longctx.records import Row
-from longctx.report.summary import summarise
-from longctx.statistics import Interval, wilson
+from longctx.statistics import Interval, LengthResult
 from longctx.tasks import parse_task
 from longctx.tasks.base import NeedleTask
 
@@ -32,7 +33,7 @@ _TASK = "niah_single"
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How often the interval of one length held the designed share."""
+    """How often the interval of one cell held the designed share."""
 
     share: float
     num_samples: int
@@ -46,64 +47,30 @@ class Coverage:
         return self.num_held / self.num_sweeps
 
 
-def sweep_rows(design: Design, seed: int, trials: int) -> list[Row]:
-    """The rows of one length of one sweep."""
+def sweep(design: Design, seed: int, trials: int) -> LengthResult:
+    """The samples of one cell of one sweep, counted as the report counts them."""
     task = parse_task(_TASK)
     assert isinstance(task, NeedleTask)
-    rows = []
-    for trial in range(trials):
-        for depth in _DEPTHS:
-            item = task.item(random.Random(f"{seed}/{trial}/{depth}"), depth)
-            key = item.answer_prefix.split(" for ")[1].removesuffix(" is")
-            said = design.says(key, item.targets[0])
-            score = task.score(said, item.targets).value
-            rows.append(_row(f"{trial}/{depth}", depth, trial, item.targets, said, score))
-    return rows
+    num_right = 0
+    for trial, depth in itertools.product(range(trials), _DEPTHS):
+        item = task.item(random.Random(f"{seed}/{trial}/{depth}"), depth)
+        key = item.answer_prefix.split(" for ")[1].removesuffix(" is")
+        num_right += task.score(design.says(key, item.targets[0]), item.targets).value == 1.0
+    return LengthResult(_LENGTH, num_right, trials * len(_DEPTHS))
 
 
-def _row(name: str, depth: float, trial: int, targets: tuple[str, ...], answer: str, score: float) -> Row:
-    return Row(
-        sample_id=name,
-        task=_TASK,
-        design="isolated",
-        length=_LENGTH,
-        depth=depth,
-        trial=trial,
-        status="ok",
-        score=score,
-        near_miss=False,
-        targets=targets,
-        answer=answer,
-        error=None,
-        beyond_window=False,
-        needle_position=0,
-        needle_depth=depth,
-        num_prompt_tokens=_LENGTH,
-        max_new_tokens=16,
-        num_completion_tokens=8,
-        num_prefilled_tokens=_LENGTH,
-        num_prefilled_prefix_tokens=_LENGTH,
-        target_logprob=None,
-        seconds=0.0,
-        finished="",
-    )
-
-
-def reported_interval(rows: Sequence[Row], trials: int) -> Interval:
-    """What the report shows for the length."""
-    config = {"lengths": [_LENGTH], "depths": list(_DEPTHS), "task": [_TASK], "trials": trials, "design": "isolated"}
-    summary = summarise({"config": config, "model": {"name": "phantom", "window": _LENGTH}}, rows)
-    interval = summary.tasks[0].points[0].interval
-    assert interval is not None
-    return interval
+@cache
+def interval(num_right: int, num: int) -> Interval:
+    found = LengthResult(_LENGTH, num_right, num).interval()
+    assert found is not None
+    return found
 
 
 def binomial_coverage(share: float, num: int) -> float:
-    """The probability that Wilson's interval of `num` samples holds `share`."""
+    """The probability that the interval of `num` samples holds `share`."""
     total = 0.0
     for right in range(num + 1):
-        interval = wilson(right, num)
-        if interval.low <= share <= interval.high:
+        if interval(right, num).low <= share <= interval(right, num).high:
             total += math.comb(num, right) * share**right * (1 - share) ** (num - right)
     return total
 
@@ -114,8 +81,9 @@ def measure(share: float, trials: int, num_sweeps: int) -> Coverage:
     design, designed = Design(2**20, muted=muted), share_answered(muted)
     held = 0
     for seed in range(num_sweeps):
-        interval = reported_interval(sweep_rows(design, seed, trials), trials)
-        held += interval.low <= designed <= interval.high
+        result = sweep(design, seed, trials)
+        shown = interval(result.num_right, result.num_scored)
+        held += shown.low <= designed <= shown.high
     num = trials * len(_DEPTHS)
     return Coverage(designed, num, num_sweeps, held, binomial_coverage(designed, num))
 
@@ -125,10 +93,10 @@ def to_markdown(found: Sequence[Coverage], command: str) -> str:
     lines = [
         "# How often 95 % intervals hold the truth",
         "",
-        f"`{command}`: rows of phantoms that answer a designed share of keys, simulated (no model runs), through the",
-        "report's own summary. With 400 sweeps a share is itself uncertain by 2 points on either side.",
+        f"`{command}`: rows of phantoms that answer a designed share of keys, simulated: the task's own draws and",
+        "scorer and the interval that reports show for a cell, but no model runs. Of 400 sweeps a share is known to 2 points.",
         "",
-        "| designed share | samples at a length | sweeps | interval held it | by the binomial sum |",
+        "| designed share | samples | sweeps | interval held it | by the binomial sum |",
         "|--:|--:|--:|--:|--:|",
     ]
     for one in found:
