@@ -204,7 +204,7 @@ def simulated_command(runs: int, power_runs: int, items: int, out: Path) -> None
     for name, source in SIMULATED.items():
         rows[name] = outcomes(source, items, runs if source == Simulated() else power_runs)
         click.echo(f"{name}: {rows[name]}", err=True)
-        write(out, "simulated", simulated_table(rows, command), {"command": command, "rows": rows})
+        write(out, f"simulated-{items}", simulated_table(rows, command), {"command": command, "rows": rows})
 
 
 @main.command("weights")
