@@ -194,7 +194,7 @@ _OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("repo
 
 @main.command("simulated")
 @click.option("--runs", type=int, default=200, show_default=True, help="Of sources that are the same.")
-@click.option("--power-runs", type=int, default=30, show_default=True, help="Of each kind that is not.")
+@click.option("--power-runs", type=int, default=20, show_default=True, help="Of each kind that is not.")
 @click.option("--items", type=int, default=25, show_default=True, help="Probes at each length.")
 @_OUT
 def simulated_command(runs: int, power_runs: int, items: int, out: Path) -> None:
@@ -204,12 +204,12 @@ def simulated_command(runs: int, power_runs: int, items: int, out: Path) -> None
     for name, source in SIMULATED.items():
         rows[name] = outcomes(source, items, runs if source == Simulated() else power_runs)
         click.echo(f"{name}: {rows[name]}", err=True)
-        write(out, "simulated", simulated_table(rows, command), {"command": command, "rows": rows})
+        write(out, f"simulated-{items}", simulated_table(rows, command), {"command": command, "rows": rows})
 
 
 @main.command("weights")
-@click.option("--items", type=int, default=30, show_default=True, help="Probes.")
-@click.option("--samples", type=int, default=6, show_default=True)
+@click.option("--items", type=int, default=10, show_default=True, help="Probes.")
+@click.option("--samples", type=int, default=4, show_default=True)
 @click.option("--length", type=int, default=256, show_default=True, help="Tokens of a prompt.")
 @_OUT
 def weights_command(items: int, samples: int, length: int, out: Path) -> None:

@@ -78,7 +78,7 @@ def test_samples_of_other_distributions_are_told_apart_and_equal_ones_are_not() 
     other = [draw(rng, favourite, 0.2, 10) for favourite in prompts]
     assert sample_test(1024, a, same).p > 0.05
     finding = sample_test(1024, a, other)
-    assert finding.p == pytest.approx(1 / 1000)
+    assert finding.p < 0.01
     assert finding.low > 0.0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from longctx.compare.records import Finding
 
@@ -38,16 +37,13 @@ def excess(test: str, length: int, floor: Sequence[float], found: Sequence[float
     """
     differences = np.asarray(found, dtype=float) - np.asarray(floor, dtype=float)
     rng = np.random.default_rng(seed)
-    flipped = _means(differences, 2.0 * rng.integers(0, 2, size=(_RESAMPLES, len(differences))) - 1.0)
+    signs = 2.0 * rng.integers(0, 2, size=(_RESAMPLES, len(differences))) - 1.0
+    flipped = signs @ differences / len(differences)
     # A hair of slack: the same sum in another order may round differently.
     p = float((1 + (flipped >= differences.mean() - 1e-12).sum()) / (1 + _RESAMPLES))
     picks = rng.integers(0, len(differences), size=(_RESAMPLES, len(differences)))
     low, high = np.percentile(differences[picks].mean(axis=1), (2.5, 97.5))
     return Finding(test, length, len(differences), float(differences.mean()), float(low), float(high), unit, p)
-
-
-def _means(differences: NDArray[np.float64], signs: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(signs @ differences / len(differences))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -48,24 +48,22 @@ class EndpointBackend:
         Raises SpentError when the budget is used up, after the requests in flight; ModelError for a wrong key or name.
         """
         queue = iter(list(build_tree(prompts, _TREE_CHUNK).prompts()))
-        running: set[Future[Answer]] = set()
+        running: dict[Future[Answer], Prompt] = {}
         num_answered, stopped_by = 0, None
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="longctx-request")
         try:
             while True:
                 while stopped_by is None and len(running) < self._concurrency and (prompt := next(queue, None)):
-                    running.add(pool.submit(self._answer, prompt))
+                    running[pool.submit(self._answer, prompt)] = prompt
                 if not running:
                     break
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    on_progress(running.pop(future).num_tokens)
                     if isinstance(error := future.exception(), LongctxError):
                         stopped_by = stopped_by or error
                         continue
-                    answer = future.result()
                     num_answered += 1
-                    on_progress(answer.num_prefilled_tokens)
-                    yield answer
+                    yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         if isinstance(stopped_by, SpentError):
@@ -86,13 +84,14 @@ class EndpointBackend:
         text = cut_at_stop(reply.pieces, prompt.stop)
         fault = self._fault(prompt, reply)
         usage = reply.usage
+        cached = (usage.num_cached_tokens or 0) if usage else 0
         return Answer(
             prompt_id=prompt.id,
             status=fault[0] if fault else "ok",
             text=text,
             num_completion_tokens=usage.num_completion_tokens if usage else len(reply.pieces),
-            num_prefilled_tokens=prompt.num_tokens,
-            num_prefilled_prefix_tokens=prompt.num_prefix_tokens,
+            num_prefilled_tokens=max(0, prompt.num_tokens - cached),
+            num_prefilled_prefix_tokens=max(0, prompt.num_prefix_tokens - cached),
             target_logprob=None,
             seconds=outcome.seconds,
             error=fault[1] if fault else None,
@@ -113,7 +112,7 @@ class EndpointBackend:
 
 
 def _without_text(prompt: Prompt, status: ServedStatus, reason: str, seconds: float, served: Served) -> Answer:
-    return Answer(prompt.id, status, "", 0, prompt.num_tokens, prompt.num_prefix_tokens, None, seconds, reason, served)
+    return Answer(prompt.id, status, "", 0, 0, 0, None, seconds, reason, served)
 
 
 def _served(reply: Reply, num_attempts: int) -> Served:

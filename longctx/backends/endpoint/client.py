@@ -54,7 +54,7 @@ class EndpointClient:
         api: str,
         key: str,
         config: EndpointConfig,
-        sleep: Callable[[float], object] | None = None,
+        sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`api` is chat, completions or tokens; nothing is sent yet. `sleep` without one ends with the client."""
@@ -67,7 +67,7 @@ class EndpointClient:
         self._key = key
         self.dialect = Dialect()
         self._closed = threading.Event()
-        self._sleep = sleep or self._closed.wait
+        self._sleep = sleep or self._wait_unless_closed
         self._clock = clock
         # The retries are ours: each is counted, paid for, and seen in the row.
         self._client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, organization="", project="")
@@ -113,6 +113,9 @@ class EndpointClient:
         except RequestFailed as error:
             failure = error
         return Outcome(reply, failure, int(retrying.statistics["attempt_number"]), self._clock() - started)
+
+    def _wait_unless_closed(self, seconds: float) -> None:
+        self._closed.wait(seconds)
 
     def _is_worth_another(self, error: BaseException) -> bool:
         return (

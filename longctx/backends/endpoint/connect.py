@@ -32,7 +32,7 @@ class Greeting:
 
 
 def connect(
-    config: SweepConfig, settings: EndpointConfig, sleep: Callable[[float], object] | None = None
+    config: SweepConfig, settings: EndpointConfig, sleep: Callable[[float], None] | None = None
 ) -> EndpointClient:
     """A client for the server of `config`; nothing is sent yet. Raises ConfigError for a key that is not there."""
     key = read_key(settings.api_key_env)
