@@ -93,8 +93,9 @@ def to_markdown(found: Sequence[Coverage], command: str) -> str:
     lines = [
         "# How often 95 % intervals hold the truth",
         "",
-        f"`{command}`: rows of phantoms that answer a designed share of keys, simulated: the task's own draws and",
-        "scorer and the interval that reports show for a cell, but no model runs. Of 400 sweeps a share is known to 2 points.",
+        f"`{command}`: rows of phantoms that answer a designed share of keys, simulated: the task's own draws,",
+        "its scorer and the interval that reports show for a cell; no model runs. Of 400 sweeps a share is known to 2",
+        "points.",
         "",
         "| designed share | samples | sweeps | interval held it | by the binomial sum |",
         "|--:|--:|--:|--:|--:|",
