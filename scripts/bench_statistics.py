@@ -219,6 +219,7 @@ def main(num_sweeps: int, num_models: int, seed: int, out: Path | None) -> None:
         click.echo(table(record[name]))
     text += f"{_NOTES}\n{record['date'][:10]}; `scripts/bench-statistics --seed {seed}`.\n"
     if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "bench-statistics.json", json.dumps(record, indent=2).encode() + b"\n")
         write_atomically(out / "bench-statistics.md", text.encode())
 
