@@ -14,7 +14,7 @@ from longctx.config import SweepConfig
 from longctx.errors import ConfigError
 from longctx.records import Row
 from longctx.report.analysis import LengthPoint, analyse_counts
-from longctx.report.capacity import Capacity, addressable, length_words
+from longctx.report.capacity import Capacity, by_answers, length_words
 from longctx.report.controls import control_results
 from longctx.report.costs import sum_costs
 from longctx.report.details import outcome
@@ -22,6 +22,7 @@ from longctx.report.differences import group_differences
 from longctx.report.groups import group_tasks, run_labels
 from longctx.report.hops import hop_results, span_results
 from longctx.report.run_view import repeat_command
+from longctx.report.tables import rows_frame
 from longctx.report.verdict import Verdict, judge
 from longctx.report.words import caveats, plain_words
 from longctx.statistics import LengthResult
@@ -101,9 +102,25 @@ def test_a_length_that_failed_is_not_called_short() -> None:
 
 def test_addressable_is_where_everything_was_answered() -> None:
     rows = [make_row(length=1024), make_row(length=2048), make_row(**FAILED, length=2048), make_row(length=4096)]
-    assert addressable(rows) == Capacity("addressable", "", 1024, 1024, 1024, (1024, 4096))
-    assert addressable(rows[2:]) == Capacity("addressable", "", None, None, None, (2048, 4096))
-    assert addressable([]) is None
+    assert by_answers(rows) == Capacity("addressable", "", 1024, 1024, 1024, (1024, 4096))
+    assert by_answers(rows[2:]) == Capacity("addressable", "", None, None, None, (2048, 4096))
+    assert by_answers([]) is None
+
+
+def test_canaries_decide_where_there_are_any() -> None:
+    """Read whole to 2k; at 4k the start is not found, though every question was answered."""
+    canaries = [
+        make_row(sample_id=f"{length}/{depth}", length=length, depth=depth, control="canary", answer="4043756")
+        for length in LENGTHS
+        for depth in (0.0, 0.5, 1.0)
+    ]
+    canaries[6] = dataclasses.replace(canaries[6], answer="", score=0.0)
+    summary = make_summary([*grid(), *canaries])
+    assert summary.addressable == Capacity("addressable", "", 2048, 2048, 4096, (1024, 4096))
+    assert "reads 2,048 tokens" in plain_words(summary)
+    assert summary.num_rows == 27
+    assert summary.tasks[0].controls == ()
+    assert len(rows_frame([summary])) == 27 + 9
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from report_runs import DEPTHS, FAILED, LENGTHS, grid, make_summary
 from rows import make_row
 
@@ -44,6 +45,11 @@ def texts(svg_text: str) -> list[str]:
     """All text in a picture; raises if it is not well-formed."""
     root = ET.fromstring(svg_text)
     return ["".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def dashed(figure: Figure) -> int:
+    """How many dashed lines a picture has: those of the advertised window."""
+    return sum(line.get_linestyle() == "--" for axes in figure.axes for line in axes.lines)
 
 
 def luminance(hex_colour: str) -> float:
@@ -135,7 +141,11 @@ def test_a_length_with_failures_has_a_cross() -> None:
 
 def test_a_window_beyond_all_tested_lengths_is_pointed_at() -> None:
     summary = dataclasses.replace(make_summary(), window=10 * 2**20)
-    assert "advertised 10M →" in texts(svg(draw_curve(group_of(summary), LIGHT)))
+    for figure in (draw_curve(group_of(summary), LIGHT), draw_heatmap(group_of(summary), LIGHT, "t")):
+        assert "advertised 10M →" in texts(svg(figure))
+        assert dashed(figure) == 0  # no line where there is no such place
+    for figure in (draw_curve(group_of(make_summary()), LIGHT), draw_heatmap(group_of(make_summary()), LIGHT, "t")):
+        assert dashed(figure) > 0
 
 
 def test_bars_say_advertised_addressable_and_what_tasks_show() -> None:

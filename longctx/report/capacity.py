@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from longctx.addressable import Addressable
 from longctx.records import Row
 from longctx.statistics import EffectiveLength
 from longctx.tasks import task_classes
@@ -47,8 +48,14 @@ def measures(task: str) -> Measures | None:
     return classes[name].measures if name in classes else None
 
 
-def addressable(rows: Iterable[Row]) -> Capacity | None:
-    """The longest length up to which every prompt was read whole and answered, be it rightly or not.
+def by_canaries(found: Addressable) -> Capacity:
+    """The longest length that was shown to be read from end to end; it may have been taken up to a longer one."""
+    tested = [reach.length for reach in found.reaches]
+    return Capacity("addressable", "", found.reads, found.reads, found.accepts, (min(tested), max(tested)))
+
+
+def by_answers(rows: Iterable[Row]) -> Capacity | None:
+    """Without canaries: the longest length up to which every prompt was read whole and answered, rightly or not.
 
     A prompt that was cut, refused or did not fit is a row with that status. None without rows.
     """

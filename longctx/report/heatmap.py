@@ -133,16 +133,16 @@ def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, label
 
 
 def _mark_window(axes: Axes, lengths: Sequence[int], window: int | None, theme: Theme, labelled: bool) -> None:
-    """A line between the last length inside the advertised window and the first one past it."""
-    if window is None:
+    """A line between the last length inside the advertised window and the first one past it, where the grid has one."""
+    inside = 0 if window is None else sum(length <= window for length in lengths)
+    if window is None or inside == 0:
         return
-    inside = sum(length <= window for length in lengths)
-    if inside == 0:
-        return
-    axes.axvline(inside - 0.5, color=theme.alarm, lw=1.4, ls="--", clip_on=False)
+    reached = window <= lengths[-1]
+    if reached:
+        axes.axvline(inside - 0.5, color=theme.alarm, lw=1.4, ls="--", clip_on=False)
     if not labelled:
         return
-    notes = [(f"advertised {axis_label(window)}", "right", -4)]
+    notes = [(f"advertised {axis_label(window)}" + ("" if reached else " →"), "right", -4)]
     if inside < len(lengths):
         notes.append(("past it", "left", 4))
     for text, side, offset in notes:

@@ -88,7 +88,8 @@ def _subtitle(summary: Summary) -> str:
     if summary.manifest is None:
         return f"{window}{summary.num_rows:,} samples · {summary.design}"
     config = summary.manifest["config"]
-    trials = f"up to {config['trials']} trials" if config.get("adaptive", False) else f"{config['trials']} trials"
+    trials = f"{config['trials']} trial{'s' if config['trials'] != 1 else ''}"
+    trials = f"up to {trials}" if config.get("adaptive", False) else trials
     return (
         f"{window}{summary.design} documents · {summary.num_rows:,} of {summary.num_expected:,} samples · "
         f"{trials} a cell · {config['template']} template · {_haystack(summary, config)}"

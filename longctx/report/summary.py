@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
+from longctx.addressable import Addressable, addressable
 from longctx.records import Row
 from longctx.report.analysis import Analysis, LengthPoint, analyse, analyse_adaptive
-from longctx.report.capacity import Capacity, addressable, effective
+from longctx.report.capacity import Capacity, by_answers, by_canaries, effective
 from longctx.report.cells import CellResult, make_cells
 from longctx.report.controls import SHOWN, ControlResult, control_results
 from longctx.report.costs import Cost, sum_costs
@@ -90,6 +91,9 @@ class Summary:
     rows: tuple[Row, ...] = field(default=(), repr=False)
     """All but those of controls, by task, length, depth and trial."""
     controls: tuple[Row, ...] = field(default=(), repr=False)
+    canaries: tuple[Row, ...] = field(default=(), repr=False)
+    reach: Addressable | None = None
+    """What the canaries showed; None where none was asked for."""
     addressable: Capacity | None = None
     cost: Cost | None = None
     repeated_share: float = 0.0
@@ -132,6 +136,8 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
         )
         for task in config["task"]
     )
+    canaries = [row for row in rows if row.control == "canary"]
+    reach = addressable(canaries)
     return Summary(
         model=model,
         window=window,
@@ -145,7 +151,9 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
         wrong=tuple(row for row in own if row.score is not None and row.score < 1.0),
         rows=tuple(own),
         controls=tuple(controls),
-        addressable=addressable(own),
+        canaries=tuple(canaries),
+        reach=reach,
+        addressable=by_answers(own) if reach is None else by_canaries(reach),
         cost=sum_costs(rows, manifest),
         repeated_share=max((row.repeated_share for row in own), default=0.0),
         manifest=manifest,

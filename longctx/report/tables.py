@@ -73,7 +73,7 @@ def rows_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     lines = [
         {"run": label, "model": summary.model, **row.to_json()}
         for label, summary in zip(run_labels(summaries), summaries, strict=True)
-        for row in (*summary.rows, *summary.controls)
+        for row in (*summary.rows, *summary.controls, *summary.canaries)
     ]
     return pd.DataFrame(lines)
 

@@ -17,7 +17,9 @@ _FEW = 30
 def plain_words(summary: Summary) -> str:
     """One paragraph: what is advertised, what was read, and how far each task was passed."""
     parts = [_opening(summary)]
-    if (read := summary.addressable) is not None:
+    if summary.reach is not None:
+        parts.append(summary.reach.sentence)
+    elif (read := summary.addressable) is not None:
         parts.append(_read(read))
     parts += [_passed(task, summary.window) for task in summary.tasks]
     kinds = {measures(task.task) for task in summary.tasks}
