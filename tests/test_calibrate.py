@@ -281,7 +281,21 @@ def test_the_command_ends_with_1_if_anything_is_off(
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="backend 'hg'"):
         calibrate_run.find_backend("hg")
-    assert CliRunner().invoke(main, ["calibrate", "--lengths", "..many"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lengths", "..many"], "'many' is not a length"),
+        (["--lengths", "..4k"], "goes to 8k tokens or more"),
+        (["--quick", "--lengths", "..32k"], "leave out --lengths"),
+        (["--quick", "--backend", "hg"], "Unknown backend 'hg'"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["calibrate", *arguments])
+    assert result.exit_code == 2
+    assert message in result.output
 
 
 def test_nothing_that_a_model_said_is_markup_on_the_page(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from longctx.calibrate.grid import lengths_around
-from longctx.config import SweepConfig
+from longctx.config import DEFAULT_MODEL, SweepConfig
 from longctx.engine.packaged import installed_models
+from longctx.errors import ConfigError
+from longctx.lengths import format_length
 from longctx.phantom import words
 from longctx.phantom.design import CHUNKS, Design
 from longctx.phantom.keys import draw_muted, twin_muted
@@ -18,6 +20,7 @@ from longctx.records import Design as SweepDesign
 ADVERTISED = 10 * 2**20
 _WINDOWS = tuple(2**power for power in range(10, 23, 2))
 """1k, 4k, 16k, ... 4M."""
+_SHORTEST = 2**13
 _TWO_HOPS = "vt:num_hops=1"
 _DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -75,7 +78,8 @@ def quick_cases() -> Iterator[Case]:
     small: dict[str, Any] = {"chunk": 128, "depths": (0.0, 0.5, 1.0)}
     window = Design(ADVERTISED, edges=(1024,))
     window_grid = lengths_around(window, (0.0, 0.5), 700, 2600)
-    yield Case(window, _config("isolated", window_grid, controls=True, **small), block_tokens=200)
+    # Lengths part within a block that holds the needle: the one that goes on must have copied it.
+    yield Case(window, _config("isolated", window_grid, controls=True, **small), block_tokens=1000)
     yield Case(window, _config("packed", window_grid, dtype="bfloat16", **small), block_tokens=48)
     yield Case(window, _config("packed", window_grid, **small), block_tokens=200, on_disk=True)
     unlimited = Design(ADVERTISED)
@@ -95,7 +99,11 @@ def quick_cases() -> Iterator[Case]:
 
 
 def full_cases(longest: int) -> Iterator[Case]:
-    """Every kind at real sizes, windows up to half of `longest` tokens."""
+    """Every kind at real sizes, windows up to half of `longest` tokens; raises ConfigError for less than 8k."""
+    if longest < _SHORTEST:
+        raise ConfigError(
+            f"A calibration goes to {format_length(_SHORTEST)} tokens or more; for less there is --quick."
+        )
     windows = [window for window in _WINDOWS if 2 * window <= longest]
     for window in windows:
         design = Design(ADVERTISED, edges=(window,))
@@ -121,5 +129,5 @@ def full_cases(longest: int) -> Iterator[Case]:
     lengths = lengths_around(sibling, _DEPTHS, 768, 5120)
     twin = dataclasses.replace(sibling, muted=twin_muted(sibling.muted))
     yield Case(twin, _config("packed", lengths, trials=4))
-    for name in installed_models():
-        yield Case(sibling, _config("packed", lengths, controls=True), tokenizer=name)
+    if DEFAULT_MODEL in installed_models():
+        yield Case(sibling, _config("packed", lengths, controls=True), tokenizer=DEFAULT_MODEL)

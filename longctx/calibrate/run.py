@@ -20,7 +20,7 @@ from longctx.errors import UnknownNameError
 from longctx.phantom.design import FILE, read_design
 from longctx.phantom.folder import write_phantom
 from longctx.samples import make_samples
-from longctx.store import RunFolder, read_rows
+from longctx.store import RunFolder, check_identity, read_rows
 from longctx.sweep.plan import resolve
 from longctx.sweep.run import missing, run_samples, samples_digest
 
@@ -67,12 +67,18 @@ def run_case(case: Case, folder: Path, open_backend: OpenBackend, phantoms: Path
     expectations = {sample.id: expect(sample, design) for sample in samples}
     out = folder / case.name
     identity: dict[str, Any] = {"config": config.to_json(), "samples": samples_digest(samples)}
-    budget = KvBudget(device_bytes=case.device_bytes, block_tokens=case.block_tokens)
-    if case.on_disk:
-        budget = dataclasses.replace(budget, device_bytes=0, host_bytes=0, disk=out / "kv", owner=str(out.resolve()))
-    with open_backend(card, config, budget) as backend:
-        start = environment.describe_start(getattr(backend, "checks", {}))
-        with RunFolder(out, {**identity, "model": backend.fingerprint}, start) as run:
-            todo = missing(samples, read_rows(out))
-            run_samples(todo, config, card.window, backend, run, lambda row: None, lambda flops: None)
+    check_identity(out, identity)
+    todo = missing(samples, read_rows(out))
+    if todo:
+        with open_backend(card, config, _budget(case, out)) as backend:
+            start = environment.describe_start(getattr(backend, "checks", {}))
+            with RunFolder(out, {**identity, "model": backend.fingerprint}, start) as run:
+                run_samples(todo, config, card.window, backend, run, lambda row: None, lambda flops: None)
     return summarise_case(dataclasses.replace(case, design=design), case.name, read_rows(out), expectations)
+
+
+def _budget(case: Case, out: Path) -> KvBudget:
+    """Where the case's keys and values live."""
+    if case.on_disk:
+        return KvBudget(0, 0, out / "kv", str(out.resolve()), case.block_tokens)
+    return KvBudget(device_bytes=case.device_bytes, block_tokens=case.block_tokens)
