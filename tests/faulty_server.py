@@ -50,6 +50,7 @@ class Server:
     fault: Callable[[str, int], str] = lambda text, attempt: ""
     answer: Callable[[str], str] = answer_from
     window: int = 10**9
+    rejects_logprobs: bool = False
     lies: bool = False
     """Whether the usage speaks of the whole prompt where it was cut."""
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -88,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(429, {"error": {"message": "slow down"}}, {"Retry-After": "7"})
         elif fault == "server_error":
             self._json(500, {"error": {"message": "out of order"}})
+        elif self.behaviour.rejects_logprobs and body.get("logprobs"):
+            self._json(400, {"error": {"message": "logprobs are not supported"}})
         elif fault == "newer" and "max_tokens" in body:
             self._json(400, {"error": {"message": "Use 'max_completion_tokens' instead of 'max_tokens'."}})
         elif fault == "newer" and "temperature" in body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import xllamacpp
 
@@ -11,6 +12,7 @@ def main(file: str, num_tokens: int) -> None:
     """Serve on a free port of loopback, and print its base URL."""
     params = xllamacpp.CommonParams()
     params.model.path = file
+    params.model_alias = {Path(file).stem}
     params.n_ctx = num_tokens
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1

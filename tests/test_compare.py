@@ -30,6 +30,8 @@ from longctx.errors import ConfigError
 from longctx.records import Row
 from longctx.store import RunFolder
 
+GREETINGS = 3
+"""Two to learn what a server counts, one to learn whether it gives log-probabilities."""
 WORDS = ["the", "harbour", "held", "a", "lamp", "and", "nobody", "came", "down", "to", "see", "it", "before", "noon"]
 
 
@@ -72,7 +74,8 @@ def test_the_same_model_behind_two_urls(servers: tuple[Server, Server], model_fo
     assert "No difference between" in result.output
     assert "does not show that the two are the same" in " ".join(result.output.split())
     assert {path.name for path in tmp_path.iterdir()} == {"compare.html", "compare.md", "compare.json"}
-    assert len(servers[0].seen) - 2 == 2 * (len(servers[1].seen) - 2)  # A is asked twice
+    assert len(servers[0].seen) - GREETINGS == 2 * (len(servers[1].seen) - GREETINGS)  # A is asked twice
+    assert not any(body.get("logprobs") for body in servers[0].seen[GREETINGS:])  # it gave none when it was asked
     assert {str(body["prompt"]) for body in servers[0].seen} == {str(body["prompt"]) for body in servers[1].seen}
 
 
@@ -97,7 +100,7 @@ def test_a_source_that_differs_from_itself_is_no_measure(
     servers: tuple[Server, Server], model_folder: Path, tmp_path: Path
 ) -> None:
     """A serves one model for the first pass and another for the second."""
-    first = 2 + 12 * 4
+    first = GREETINGS + 12 * 4
     other = model_like("one", lambda text: len(servers[0].seen) <= first)
     servers[0].answer = other
     result = compare(servers, model_folder, tmp_path)
@@ -110,6 +113,32 @@ def test_a_server_that_fails_cannot_be_told(servers: tuple[Server, Server], mode
     result = compare(servers, model_folder, tmp_path)
     assert result.exit_code == 2, result.output
     assert "of the completions failed" in result.output
+
+
+def test_a_server_that_rejects_logprobs_is_compared_without(
+    servers: tuple[Server, Server], model_folder: Path, tmp_path: Path
+) -> None:
+    servers[1].rejects_logprobs = True
+    result = compare(servers, model_folder, tmp_path, "--items", "5")
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "compare.json").read_text())["comparison"]
+    assert facts["fingerprint_b"]["gives_logprobs"] is False
+    assert facts["num_failed"] == 0
+
+
+def test_keys_of_both_sides_are_nowhere(
+    servers: tuple[Server, Server], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_A", "sk-planted-a")
+    monkeypatch.setenv("KEY_B", "sk-planted-b")
+    servers[1].fault = lambda text, attempt: "echo_key" if "Text:" in text else ""
+    keys = ["--api-key-env", "KEY_A", "--api-key-env-b", "KEY_B", "--items", "5", "--samples", "0"]
+    result = compare(servers, model_folder, tmp_path, *keys)
+    assert {headers["authorization"] for headers in servers[0].headers} == {"Bearer sk-planted-a"}
+    assert {headers["authorization"] for headers in servers[1].headers} == {"Bearer sk-planted-b"}
+    said = result.output.encode() + b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"compare.html" in said
+    assert b"sk-planted" not in said
 
 
 def test_a_model_here_against_itself(model_folder: Path, tmp_path: Path) -> None:

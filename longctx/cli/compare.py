@@ -126,9 +126,10 @@ def _source(name: str, config: SweepConfig, settings: EndpointConfig, tokenizer:
     if "://" not in name:
         yield _load(name, config, tokenizer)
         return
-    from longctx.backends.endpoint.connect import connect, greet, make_backend
+    from longctx.backends.endpoint.connect import connect, greet, make_backend, offers_logprobs
     from longctx.backends.endpoint.content import Sender
     from longctx.compare.served import ServedSource
+    from longctx.compare.source import TOP_LOGPROBS
 
     url, mark, model = name.partition("#")
     if not mark or not model:
@@ -137,9 +138,10 @@ def _source(name: str, config: SweepConfig, settings: EndpointConfig, tokenizer:
     with connect(served, settings) as client:
         greeting = greet(client, served, tokenizer)
         backend = make_backend(client, served, tokenizer, 0, greeting, settings.concurrency)
-        facts = {**backend.fingerprint, **greeting.checks}
+        num_top = TOP_LOGPROBS if offers_logprobs(client, served, tokenizer, TOP_LOGPROBS) else 0
+        facts = {**backend.fingerprint, **greeting.checks, "gives_logprobs": bool(num_top)}
         sender = Sender(served.api, tokenizer)
-        yield ServedSource(name, client, sender, greeting.counts, facts, settings.concurrency)
+        yield ServedSource(name, client, sender, greeting.counts, facts, settings.concurrency, num_top)
 
 
 def _load(name: str, config: SweepConfig, tokenizer: Tokenizer) -> Source:

@@ -28,13 +28,16 @@ class ServedSource:
         counts: CountCheck,
         fingerprint: Mapping[str, Any],
         concurrency: int,
+        num_top_logprobs: int = TOP_LOGPROBS,
     ) -> None:
+        """`num_top_logprobs` is 0 for a server that gives none."""
         self.name = name
         self.fingerprint = fingerprint
         self._client = client
         self._sender = sender
         self._counts = counts
         self._concurrency = concurrency
+        self._num_top_logprobs = num_top_logprobs
 
     def greedy(self, prompt: Prompt) -> Said:
         return self._ask(prompt, 0.0, None)
@@ -46,7 +49,7 @@ class ServedSource:
         return tuple(one.text for one in said if one.status in ("ok", "empty"))
 
     def _ask(self, prompt: Prompt, temperature: float, seed: int | None) -> Said:
-        wanted = 0 if temperature else TOP_LOGPROBS
+        wanted = 0 if temperature else self._num_top_logprobs
         request = self._sender.request(prompt, wanted)
         outcome = self._client.ask(dataclasses.replace(request, temperature=temperature, seed=seed))
         if (reply := outcome.reply) is None:

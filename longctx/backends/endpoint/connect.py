@@ -58,6 +58,13 @@ def greet(client: EndpointClient, config: SweepConfig, tokenizer: Tokenizer) -> 
     return Greeting(counts, checks)
 
 
+def offers_logprobs(client: EndpointClient, config: SweepConfig, tokenizer: Tokenizer, num_top: int) -> bool:
+    """Whether a greeted server takes a request for log-probabilities: some reject it, and some leave them out."""
+    prompt = bare_prompt(_SHORT, config.template, tokenizer, _ROOM)
+    outcome = client.ask(Sender(config.api, tokenizer).request(prompt, num_top))
+    return outcome.reply is not None and bool(outcome.reply.logprobs)
+
+
 def _first_reply(client: EndpointClient, request: Request) -> Reply:
     """A reply, in the dialect that the server asks for where it rejects the usual one; raises ModelError."""
     while True:
