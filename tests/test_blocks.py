@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,6 +92,21 @@ def test_tiers_fill_in_order_and_then_it_is_an_error() -> None:
         blocks.append(states(24, 1, 0.0))
     assert torch.equal(content(blocks, stager)[1], torch.arange(24.0))
     assert memory.usage("device").peak == 2 * BLOCK_BYTES
+
+
+def test_a_buffer_may_be_given_back_while_another_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the garbage collector does it, which runs at any allocation."""
+    memory, allocate = Memory(CPU, 1000), torch.empty
+    taken = memory.take(400)
+    assert taken is not None
+
+    def collect_first(*sizes: Any, **options: Any) -> torch.Tensor:
+        memory.give_back(*taken)
+        return allocate(*sizes, **options)
+
+    monkeypatch.setattr(torch, "empty", collect_first)
+    assert memory.take(300) is not None
+    assert memory.usage("device").now == 300
 
 
 def test_a_given_back_buffer_is_used_again() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longctx.statistics import LengthResult, effective_length, trials_needed, wilson
+from longctx.statistics import LengthResult, effective_length, wilson
 
 
 @given(st.integers(1, 500), st.data())
@@ -53,12 +53,6 @@ def test_a_length_that_was_not_fully_measured_does_not_pass() -> None:
 def test_all_lengths_pass() -> None:
     found = effective_length(results((100, 100, 0), (100, 100, 0)))
     assert (found.low, found.value, found.high, found.first_failed) == (2048, 2048, 2048, None)
-
-
-def test_trials_needed_is_the_first_count_that_can_show_the_threshold() -> None:
-    needed = trials_needed(0.856)
-    assert wilson(needed, needed).low > 0.856
-    assert wilson(needed - 1, needed - 1).low <= 0.856
 
 
 def test_no_results_is_an_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 from dataclasses import dataclass
 from typing import Literal
@@ -33,33 +35,48 @@ class _Pool:
     longer than filling it."""
 
     def __init__(self, device: torch.device, budget: int, pinned: bool) -> None:
-        self.usage = Usage(budget)
+        self._usage = Usage(budget)
         self._device = device
         self._pinned = pinned
         self._free: dict[int, list[torch.Tensor]] = {}
         self._lock = threading.Lock()  # branches are extended by different workers
+        # Blocks give their buffers back when they are collected, which may be while this thread holds the lock.
+        self._returned: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
+
+    @property
+    def usage(self) -> Usage:
+        with self._lock:
+            self._take_in()
+            return self._usage
 
     def take(self, num_bytes: int) -> torch.Tensor | None:
         with self._lock:
-            now = self.usage.now + num_bytes
-            if now > self.usage.budget:
+            self._take_in()
+            budget, now = self._usage.budget, self._usage.now + num_bytes
+            if now > budget:
                 return None
             free = self._free.get(num_bytes)
             buffer = free.pop() if free else self._allocate(num_bytes, now)
-            self.usage = Usage(self.usage.budget, now, max(self.usage.peak, now))
+            self._usage = Usage(budget, now, max(self._usage.peak, now))
             return buffer
 
     def _allocate(self, num_bytes: int, now: int) -> torch.Tensor:
         kept = sum(size * len(buffers) for size, buffers in self._free.items())
-        if now + kept > self.usage.budget:
+        if now + kept > self._usage.budget:
             self._free.clear()
         return torch.empty(num_bytes, dtype=torch.uint8, device=self._device, pin_memory=self._pinned)
 
     def give_back(self, buffer: torch.Tensor) -> None:
-        with self._lock:
-            usage = self.usage
-            self.usage = Usage(usage.budget, usage.now - buffer.numel(), usage.peak)
-            self._free.setdefault(buffer.numel(), []).append(buffer)
+        self._returned.put(buffer)
+
+    def _take_in(self) -> None:
+        """Count what was given back as free."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                buffer = self._returned.get_nowait()
+                usage = self._usage
+                self._usage = Usage(usage.budget, usage.now - buffer.numel(), usage.peak)
+                self._free.setdefault(buffer.numel(), []).append(buffer)
 
 
 class Memory:

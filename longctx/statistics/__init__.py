@@ -19,7 +19,7 @@ from longctx.statistics.differences import Difference, length_differences, run_d
 from longctx.statistics.effective import EffectiveLength, LengthResult, effective_length, effective_lengths
 from longctx.statistics.intervals import Estimate, Interval, wilson
 from longctx.statistics.monotone import Monotone, check_monotone
-from longctx.statistics.power import SweepPower, sweep_power, trials_needed
+from longctx.statistics.power import SweepPower, sweep_power
 from longctx.statistics.rules import RULER_THRESHOLD, RULES, Rule
 from longctx.statistics.scores import Scores
 
@@ -46,7 +46,6 @@ __all__ = [
     "length_estimates",
     "run_differences",
     "sweep_power",
-    "trials_needed",
     "wilson",
     "worse_cells",
 ]

@@ -126,15 +126,6 @@ def sweep_power(num_trials: int, num_depths: int, num_lengths: int) -> SweepPowe
     return SweepPower(num, to_show, drop, tuple(warnings))
 
 
-def trials_needed(threshold: float = RULER_THRESHOLD) -> int:
-    """Fewest samples, all right, whose Wilson interval lies above the threshold.
-
-    For n of n the lower end is n / (n + z^2).
-    """
-    z = 1.959963984540054
-    return int(-(-threshold * z * z // (1 - threshold)))
-
-
 @dataclass(frozen=True, slots=True)
 class Need:
     """What one kind of comparison takes, on each side."""
