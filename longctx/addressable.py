@@ -61,11 +61,11 @@ class Addressable:
     cuts: int | None
     """The shortest length at which the server counted fewer tokens than it was sent, or silently lost a place."""
     refuses: int | None
-    """The shortest length that was refused."""
+    """Tokens of the shortest prompt that was refused, without room for the completion."""
 
     @property
     def sentence(self) -> str:
-        refused = f" (refuses {self.refuses:,})" if self.refuses else ""
+        refused = f" (refuses a prompt of {self.refuses:,})" if self.refuses else ""
         parts = [f"accepts {_tokens(self.accepts)}{refused}", f"reads {_tokens(self.reads)}"]
         if self.cuts is None:
             parts.append("no cut was seen")
@@ -97,7 +97,7 @@ def addressable(rows: Iterable[Row]) -> Addressable | None:
         accepts=_longest([(reach.length, bool(reach.accepted)) for reach in reaches]),
         reads=_longest([(reach.length, reach.is_read) for reach in reaches if len(reach.seen + reach.missed) > 1]),
         cuts=next((reach.length for reach in reaches if reach.cut or reach.missed), None),
-        refuses=next((reach.length for reach in reaches if reach.accepted is False), None),
+        refuses=next((reach.num_tokens for reach in reaches if reach.accepted is False), None),
     )
 
 

@@ -73,7 +73,8 @@ def make_samples(config: SweepConfig, tokenizer: Tokenizer) -> list[Sample]:
 def make_canaries(config: SweepConfig, tokenizer: Tokenizer) -> list[Sample]:
     """A code at the start, in the middle and at the end of every length.
 
-    Where the lengths reach a server's advertised window, one token too many as well.
+    Where the lengths reach a server's advertised window, a prompt of one token too many as well: by itself, since
+    some servers check the prompt alone and others the room for the completion too.
 
     Raises BudgetError for a length that has no room for it.
     """
@@ -81,8 +82,8 @@ def make_canaries(config: SweepConfig, tokenizer: Tokenizer) -> list[Sample]:
     frame = _frame(task, dataclasses.replace(config, design="isolated"), tokenizer)
     places = [(length, depth) for length in config.lengths for depth in DEPTHS]
     if config.backend == "openai" and 0 < config.window <= max(config.lengths):
-        places.append((config.window + 1, DEPTHS[-1]))
-    (trial,) = _trials(config.haystack, dataclasses.replace(config, trials=1), tokenizer, 1)
+        places.append((config.window + 1 + frame.max_new_tokens, DEPTHS[-1]))
+    (trial,) = _trials(config.haystack, dataclasses.replace(config, trials=1), tokenizer, 1 + frame.max_new_tokens)
     canaries = []
     for length, depth in places:
         item = task.item(frame.rng(0, depth), depth)

@@ -37,8 +37,9 @@ def test_without_canaries_there_is_no_verdict() -> None:
 
 
 def test_all_read_and_one_token_too_many_refused() -> None:
-    verdict = judged(canaries(1024), canaries(2048), failed(2049, "too_long", server_prompt_tokens=None)[2:])
-    assert verdict.sentence == "Addressable: accepts 2,048 tokens (refuses 2,049); reads 2,048 tokens; no cut was seen."
+    verdict = judged(canaries(1024), canaries(2048), failed(2065, "too_long", server_prompt_tokens=None)[2:])
+    wanted = "accepts 2,048 tokens (refuses a prompt of 2,049); reads 2,048 tokens; no cut was seen."
+    assert verdict.sentence == f"Addressable: {wanted}"
 
 
 def test_a_cut_that_the_server_counts() -> None:

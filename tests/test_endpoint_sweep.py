@@ -43,7 +43,9 @@ def tasks(rows: list[Row]) -> list[Row]:
 def test_a_sweep_of_a_chat_server(server: Server, model_folder: Path, tmp_path: Path) -> None:
     result = sweep(server, model_folder, tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert "Addressable: accepts 600 tokens (refuses 601); reads 600 tokens; no cut was seen." in result.output
+    assert (
+        "Addressable: accepts 600 tokens (refuses a prompt of 601); reads 600 tokens; no cut was seen." in result.output
+    )
     assert "served advertises 600 tokens; its effective length" in result.output
     rows = read_rows(tmp_path / "run")
     assert len(rows) == SAMPLES + CANARIES
@@ -102,7 +104,7 @@ def test_each_silent_cut_is_named(
     assert result.exit_code == 0, result.output
     verdict = addressable(read_rows(tmp_path))
     assert verdict is not None
-    assert (verdict.accepts, verdict.reads, verdict.cuts) == (601, 300, 600)
+    assert (verdict.accepts, verdict.reads, verdict.cuts) == (617, 300, 600)
     reach = next(reach for reach in verdict.reaches if reach.length == 600)
     assert reach.lost == {"cut_start": "start", "cut_middle": "middle", "cut_end": "end"}[place]
     assert reach.cut is not lies
