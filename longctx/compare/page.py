@@ -97,6 +97,6 @@ def write_pages(comparison: Comparison, command: str, folder: Path, kept: dict[s
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "compare.html", render_html(comparison, command).encode())
         write_atomically(folder / "compare.md", render_markdown(comparison, command).encode())
-        write_atomically(folder / "compare.json", json.dumps(kept, ensure_ascii=False, indent=1).encode() + b"\n")
+        write_atomically(folder / "compare.json", json.dumps(kept, ensure_ascii=False).encode() + b"\n")
     except OSError as error:
         raise StoreError(f"Cannot write the comparison into {folder}: {error}") from error
