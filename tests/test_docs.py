@@ -25,7 +25,7 @@ def test_the_readme_is_short() -> None:
 def test_its_options_exist() -> None:
     parameters = [parameter for command in main.commands.values() for parameter in command.params]
     known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--no-deps"}
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--no-deps", "--nproc-per-node"}
     assert used <= known
 
 
