@@ -91,7 +91,7 @@ def self_test(model: Any, kernel: Kernel, holders: Holders | None = None) -> Sel
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(vocabulary, (num_tokens,), generator=generator)
     bos = getattr(config, "bos_token_id", None)
-    if isinstance(bos, int):  # as prompts begin: some models rest their attention there
+    if isinstance(bos, int) and bos < vocabulary:  # as prompts begin: some models rest their attention there
         ids[0] = bos
     ids = ids.to(model.device)
     wanted = model(input_ids=ids[None], logits_to_keep=1).logits[0, -1:].float()
