@@ -43,7 +43,7 @@ def run(asked: SweepConfig, settings: EndpointConfig, start: Start) -> None:
         check_identity(folder, identity)
         todo = missing(start.shard.pick(samples), read_rows(folder))
         print_endpoint_plan(config, samples, endpoint_cost(todo, settings), settings)
-        print_todo(len(todo), len(samples), 0.0, folder)
+        print_todo(len(todo), len(samples), None, folder)
         if start.dry_run:
             return
         spent = _answer(todo, config, settings, start.shard, tokenizer, client, identity, folder) if todo else None

@@ -61,9 +61,9 @@ def print_plan(plan: Plan, config: SweepConfig, card: ModelCard, rate: float) ->
         console.print(f"[yellow]! {escape(warning)}[/]")
 
 
-def print_todo(num_todo: int, num_samples: int, seconds: float, folder: Path) -> None:
-    """Print what of the plan is left to do."""
-    about = f" in about {format_seconds(seconds)}" if num_todo else ""
+def print_todo(num_todo: int, num_samples: int, seconds: float | None, folder: Path) -> None:
+    """Print what of the plan is left to do; of a server nobody knows how long that takes."""
+    about = f" in about {format_seconds(seconds)}" if num_todo and seconds is not None else ""
     new_console().print(f"{num_todo} of {num_samples} samples to run{about}, into {escape(str(folder))}")
 
 
