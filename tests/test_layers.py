@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "longctx"
 # From the bottom up: a module may import from its own layer's package and from lower layers.
 LAYERS = [
     {"errors", "records"},
-    {"lengths", "sizes", "files"},
+    {"lengths", "sizes", "files", "pages"},
     {"config", "haystack", "statistics", "environment", "addressable"},
     {"fiction"},
     {"documents", "scoring", "store"},

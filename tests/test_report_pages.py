@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from report_runs import DEPTHS, FAILED, HOSTILE, LENGTHS, ROWS, TASK, WRONG, grid, make_summary, write_run
 
 from longctx.cli import main
+from longctx.pages import visible
 from longctx.records import Row
 from longctx.report.pages import make_report, render_html, render_markdown
 from longctx.report.summary import Summary
-from longctx.report.text import visible
 from longctx.report.theme import THEMES
 from longctx.report.write import picture_texts, read_summary, write_report
 

@@ -8,29 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from longctx import environment
 from longctx.calibrate.edges import TOLERANCE
 from longctx.calibrate.result import CaseResult
 from longctx.errors import StoreError
 from longctx.files import write_atomically
 from longctx.lengths import format_length
+from longctx.pages import open_templates
 
 _LISTED = 50
-
-
-def _templates(autoescape: bool) -> jinja2.Environment:
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("longctx.calibrate"),
-        autoescape=autoescape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    templates.filters |= {"tokens": format_length, "thousands": lambda value: f"{value:,}"}
-    return templates
 
 
 def write_calibration(results: Sequence[CaseResult], folder: Path) -> None:
@@ -49,7 +35,9 @@ def write_calibration(results: Sequence[CaseResult], folder: Path) -> None:
     content = json.dumps([_to_json(result) for result in results], indent=1) + "\n"
     try:
         for name, autoescape in (("calibration.html", True), ("calibration.md", False)):
-            page = _templates(autoescape).get_template(f"{name}.j2").render(values)
+            templates = open_templates("longctx.calibrate", autoescape)
+            templates.filters["tokens"] = format_length
+            page = templates.get_template(f"{name}.j2").render(values)
             write_atomically(folder / name, page.encode())
         write_atomically(folder / "calibration.json", content.encode())
     except OSError as error:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from longctx.compare.records import Comparison, Finding
 from longctx.errors import StoreError
 from longctx.files import write_atomically
+from longctx.pages import open_templates
 
 INNOCENT_CAUSES = (
     "quantisation of weights or of the KV cache",
@@ -56,21 +54,9 @@ def effect(finding: Finding) -> str:
     return f"{finding.effect:.{digits}f} {finding.unit} ({low} to {high})"
 
 
-def _markdown(text: object) -> str:
-    flat = html.escape(" ".join(str(text).split()), quote=False)
-    return "".join(f"\\{mark}" if mark in r"\`*_[]#|~" else mark for mark in flat)
-
-
 def _render(template: str, comparison: Comparison, command: str, autoescape: bool) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("longctx.compare"),
-        autoescape=autoescape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"effect": effect, "markdown": _markdown}
+    environment = open_templates("longctx.compare", autoescape)
+    environment.filters["effect"] = effect
     values: dict[str, Any] = {
         "comparison": comparison,
         "verdict": verdict(comparison),

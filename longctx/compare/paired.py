@@ -48,9 +48,6 @@ def excess(test: str, length: int, floor: Sequence[float], found: Sequence[float
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Corrected p-values in the same order (Holm 1979): reject where they are below alpha."""
-    corrected = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = highest
-    return corrected
+    from statsmodels.stats.multitest import multipletests  # slow to import
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []

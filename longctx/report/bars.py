@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from longctx.pages import visible
 from longctx.report.capacity import Capacity
 from longctx.report.groups import run_labels
 from longctx.report.summary import Summary
-from longctx.report.text import visible
 from longctx.report.theme import WIDTH, Theme, axis_label, lay_out, style
 
 _ROW = 0.3

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import markupsafe
 from jinja2.utils import htmlsafe_json_dumps
 
+from longctx.pages import visible
 from longctx.records import Row
 from longctx.report.groups import Series, TaskGroup
-from longctx.report.text import visible
 
 Details: TypeAlias = dict[str, dict[str, Any]]
 """By cell key: samples as JSON values, and how many more there are."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longctx.errors import ConfigError
+from longctx.pages import visible
 from longctx.report.summary import Summary, TaskSummary
-from longctx.report.text import visible
 from longctx.report.theme import MARKERS
 
 

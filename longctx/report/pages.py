@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +12,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from longctx.pages import open_templates, visible
 from longctx.report.bars import draw_bars
 from longctx.report.cells import CellResult
 from longctx.report.curves import draw_curve
@@ -21,7 +21,6 @@ from longctx.report.differences import RunDifference, group_differences
 from longctx.report.groups import Series, TaskGroup, group_tasks, run_labels
 from longctx.report.run_view import RunView, view_run
 from longctx.report.summary import Summary
-from longctx.report.text import visible
 from longctx.report.theme import Theme, axis_label, colour, ink_on, inline_svg
 
 
@@ -163,27 +162,9 @@ def _asset(name: str) -> str:
     return (resources.files("longctx.report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _markdown(text: object) -> str:
-    """Text that neither Markdown nor the HTML inside it can take for markup."""
-    flat = visible(" ".join(str(text).split()), 2000)
-    escaped = html.escape(flat, quote=False)
-    return "".join(f"\\{mark}" if mark in r"\`*_[]#|~" else mark for mark in escaped)
-
-
 def _environment(autoescape: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("longctx.report"),
-        autoescape=autoescape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"tokens": axis_label, "colour": colour, "ink_on": ink_on, "markdown": _markdown}
-    environment.filters |= {"thousands": lambda value: f"{value:,}", "percent": lambda value: f"{value:.0%}"}
-    environment.filters |= {"points": lambda value: f"{100 * value:+.0f}"}
-    environment.filters |= {
-        "shown": lambda text: visible(str(text), 2000),
-        "brief": lambda text: visible(str(text), 200),
-    }
+    environment = open_templates("longctx.report", autoescape)
+    environment.filters |= {"tokens": axis_label, "colour": colour, "ink_on": ink_on}
+    environment.filters |= {"percent": lambda value: f"{value:.0%}", "points": lambda value: f"{100 * value:+.0f}"}
+    environment.filters["brief"] = lambda text: visible(str(text), 200)
     return environment

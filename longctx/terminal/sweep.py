@@ -15,8 +15,8 @@ from rich.table import Table
 
 from longctx.config import SweepConfig
 from longctx.lengths import format_length
+from longctx.pages import visible
 from longctx.records import Row
-from longctx.report.text import visible
 from longctx.statistics.power import sweep_power
 from longctx.terminal.format import format_bytes, format_seconds, new_console
 
