@@ -68,7 +68,7 @@ def analyse(scores: Scores, counts: Sequence[LengthResult]) -> Analysis:
         points=tuple(_point(result, estimate) for result, estimate in zip(counts, estimates, strict=True)),
         rules=effective_lengths(scores),
         worse=frozenset((cell.length, cell.depth) for cell in worse_cells(scores) if cell.worse),
-        length_effects=length_differences(scores) if len(counts) > 1 else (),
+        length_effects=length_differences(scores),
         rise_p_value=check_monotone(scores).p_value if len(counts) > 1 else None,
     )
 
