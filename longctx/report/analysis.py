@@ -14,7 +14,7 @@ from longctx.statistics import (
     Rule,
     Scores,
     check_monotone,
-    effective_length,
+    effective_length_of_counts,
     effective_lengths,
     length_differences,
     length_estimates,
@@ -82,7 +82,7 @@ def _point(result: LengthResult, estimate: Estimate | None) -> LengthPoint:
 def analyse_counts(counts: Sequence[LengthResult]) -> Analysis:
     """The same where only counts are known: intervals are Wilson's, which take samples as independent."""
     points = tuple(LengthPoint(result, result.interval(), float(result.num_scored)) for result in counts)
-    return Analysis(points, (effective_length(counts),))
+    return Analysis(points, (effective_length_of_counts(counts),))
 
 
 def analyse_adaptive(scores: Scores, counts: Sequence[LengthResult], rule: Rule) -> Analysis:
