@@ -11,6 +11,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 def draw(picture: str, theme: Theme) -> Figure:
     """A run with each kind of cell and a control, beside one in which all is right; both pass the advertised window."""
-    special = {(2048, 0.0, trial): WRONG for trial in range(3)}
+    special: dict[tuple[int, float, int], dict[str, Any]] = {(2048, 0.0, trial): WRONG for trial in range(3)}
     special |= {(4096, 1.0, trial): FAILED for trial in range(3)} | {(4096, 0.5, 0): FAILED}
     controls = [make_row(sample_id=f"c{i}", length=0, control="short", score=float(i > 0)) for i in range(5)]
     rows = [row for row in grid(special) if (row.length, row.depth) != (4096, 0.0)]

@@ -7,7 +7,7 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -234,11 +234,12 @@ def test_what_stands_in_a_cell_stays_inside_it(num_columns: int) -> None:
         assert inner.x0 >= outer.x0, text.get_text()
         assert inner.x1 <= outer.x1, text.get_text()
         assert inner.height <= outer.height, text.get_text()
-        assert text.get_fontsize() >= 6.5
+        assert float(text.get_fontsize()) >= 6.5
 
 
 def test_what_was_measured_wrong_differs_in_grey_from_what_was_not_measured() -> None:
     """A hatch for no score, another for not run, and a frame in every theme where accuracy is 0."""
+    special: dict[tuple[int, float, int], dict[str, Any]]
     special = {(1024, 0.0, trial): {"score": 0.0} for trial in range(3)}
     special |= {(2048, 0.0, trial): FAILED for trial in range(3)}
     rows = [row for row in grid(special) if (row.length, row.depth) != (4096, 0.0)]
@@ -248,7 +249,7 @@ def test_what_was_measured_wrong_differs_in_grey_from_what_was_not_measured() ->
             next(p for p in patches if isinstance(p, Rectangle) and round(p.get_x() + 0.48) == x and p.get_y() < 0)
             for x in range(3)
         )
-        assert (wrong.get_hatch(), failed.get_hatch(), missing.get_hatch()) == (None, "xxx", "//")
+        assert [patch.get_hatch() for patch in (wrong, failed, missing)] == [None, "xxx", "//"]
         for patch in (wrong, failed, missing):
             assert contrast(to_hex(patch.get_edgecolor()), theme.paper) >= 3.0
 

@@ -160,8 +160,8 @@ def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, label
         axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=theme.paper, edgecolor=ink, hatch=hatch, lw=0.8))
         background = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}
     if label.text:
-        look = {"fontsize": label.points, "linespacing": 0.95, "color": ink, "bbox": background}
-        axes.text(x, y, label.text, ha="center", va="center", **look)
+        shown = axes.text(x, y, label.text, ha="center", va="center", color=ink, bbox=background)
+        shown.set(fontsize=label.points, linespacing=0.95)
 
 
 def _mark_window(axes: Axes, lengths: Sequence[int], window: int | None, theme: Theme, labelled: bool) -> None:
