@@ -19,7 +19,6 @@ from longctx.report.server_words import duration, gap_words
 from longctx.report.summary import Summary
 from longctx.report.tables import to_csv, to_json
 from longctx.report.theme import THEMES
-from longctx.report.words import caveats
 
 SNAPSHOT = Path(__file__).parent / "data" / "report-server.md"
 
@@ -119,11 +118,16 @@ def test_one_version_is_named_and_several_are_a_warning() -> None:
     one = [row for row in served_rows() if row.server_fingerprint == "fp-a"]
     assert server_of(one).warning is None
     assert "It states the model m-1 and the fingerprint fp-a." in page(make_served(one))
-    assert not any("version" in caveat for caveat in caveats(make_served(one)))
+    assert "More than one version" not in page(make_served(one))
     warning = server_of(served_rows()).warning
     assert warning is not None
     assert "2 fingerprints" in warning
-    assert warning in caveats(make_served())
+    text = page(make_served())
+    assert f'<p class="verdict warning">{warning}</p>' in text[: text.index('<section id="capacity">')]
+    assert f"**{warning}**" in markdown(make_served())
+    both = make_report([make_summary(), make_served()], THEMES["light"])
+    assert f"(B): {warning}" in render_html(both)
+    assert f"(B): {warning}" in render_markdown(both, {})
 
 
 def test_an_answer_that_states_no_version_contradicts_none() -> None:

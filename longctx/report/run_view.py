@@ -38,6 +38,11 @@ class RunView:
     """That runs the same sweep again; empty for results of another tool."""
 
     @property
+    def server_warning(self) -> str | None:
+        """That one run measured several models."""
+        return self.summary.server.warning if self.summary.server else None
+
+    @property
     def failed_lengths(self) -> list[int]:
         return sorted({length for counts in self.statuses.values() for length in counts})
 

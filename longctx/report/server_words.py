@@ -127,6 +127,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "gap": gap_words,
     "has_times": lambda server: any(found.ttft or found.tpot for found in server.by_length.values()),
     "lengths": version_lengths,
+    "minute": lambda finished: finished[:16].replace("T", " "),
     "speed_caption": speed_caption,
 }
 """What templates call to say these things."""

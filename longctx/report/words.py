@@ -79,7 +79,6 @@ def caveats(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before quoting a figure, the gravest first."""
     return (
         *_of_completeness(summary),
-        *_of_server(summary),
         *(f"{task.name}: {result.warning}" for task in summary.tasks for result in task.controls if result.warning),
         *_of_size(summary),
         *_of_design(summary),
@@ -96,10 +95,6 @@ def _of_completeness(summary: Summary) -> list[str]:
     if summary.failed:
         found.append(f"{len(summary.failed):,} samples have no score. They count neither as right nor as wrong.")
     return found
-
-
-def _of_server(summary: Summary) -> list[str]:
-    return [summary.server.warning] if summary.server and summary.server.warning else []
 
 
 def _of_size(summary: Summary) -> list[str]:
