@@ -158,7 +158,10 @@ def served_identity() -> dict[str, Any]:
     return known
 
 
-def make_served(rows: list[Row] | None = None, accounts: Iterable[dict[str, Any]] = (ACCOUNT,)) -> Summary:
-    """The summary of a run of a server."""
-    manifest = {**served_identity(), "schema_version": 1, "starts": [{"started": "2026-01-01"}]}
-    return summarise({**manifest, "spent": list(accounts)}, served_rows() if rows is None else rows)
+def make_served(
+    rows: list[Row] | None = None, accounts: Iterable[dict[str, Any]] = (ACCOUNT,), num_killed: int = 0
+) -> Summary:
+    """The summary of a run of a server, in as many starts as there are accounts, and some that were killed."""
+    spent = list(accounts)
+    manifest = {**served_identity(), "schema_version": 1, "starts": [{}] * (len(spent) + num_killed), "spent": spent}
+    return summarise(manifest, served_rows() if rows is None else rows)

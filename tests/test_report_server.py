@@ -146,6 +146,8 @@ def test_what_was_spent_adds_up_over_the_starts() -> None:
     assert "120 requests in 3 starts with 150,000 prompt tokens and 1,200 completion tokens" in said
     assert "Cost: 0.2532, a million prompt and completion tokens at 2 and 4; 3 and 4." in said
     assert "1 of the starts had no prices" in said
+    assert "kept no account" not in said
+    assert "2 more of the starts kept no account." in costs(make_served(num_killed=2))
     assert "No prices were given" in costs(make_served(accounts=[unpriced]))
     assert "kept no account of retries and prices" in costs(make_served(accounts=[]))
     assert "1 of 37 samples took more than one attempt" in said

@@ -78,6 +78,8 @@ class Spending:
     """All requests of the starts that told of them, retries and what broke off included."""
 
     num_starts: int
+    num_silent: int
+    """Starts that were killed before they told."""
     num_requests: int
     num_prompt_tokens: int
     num_completion_tokens: int
@@ -155,7 +157,7 @@ def summarise_server(manifest: Mapping[str, Any], rows: Sequence[Row]) -> Server
         overall=_gap(rows, offset),
         num_retried=sum(row.num_attempts > 1 for row in rows),
         num_answers=len(rows),
-        spending=_spending(manifest.get("spent", [])),
+        spending=_spending(manifest.get("spent", []), len(manifest["starts"])),
     )
 
 
@@ -210,12 +212,13 @@ def _versions(rows: Iterable[Row]) -> tuple[Version, ...]:
     return tuple(sorted(versions, key=lambda version: (version.first, version.model, version.fingerprint)))
 
 
-def _spending(accounts: Sequence[Mapping[str, Any]]) -> Spending | None:
+def _spending(accounts: Sequence[Mapping[str, Any]], num_starts: int) -> Spending | None:
     if not accounts:
         return None
     priced = [account for account in accounts if account["cost"] is not None]
     return Spending(
         num_starts=len(accounts),
+        num_silent=num_starts - len(accounts),
         num_requests=sum(account["num_requests"] for account in accounts),
         num_prompt_tokens=sum(account["num_prompt_tokens"] for account in accounts),
         num_completion_tokens=sum(account["num_completion_tokens"] for account in accounts),

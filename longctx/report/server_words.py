@@ -90,10 +90,11 @@ def served_cost_lines(server: Server, cost: Cost) -> list[str]:
 
 def _spent(spending: Spending) -> list[str]:
     starts = "" if spending.num_starts == 1 else f" in {spending.num_starts} starts"
+    killed = f" {spending.num_silent} more of the starts kept no account." if spending.num_silent else ""
     lines = [
         f"{spending.num_requests:,} requests{starts} with {spending.num_prompt_tokens:,} prompt tokens and "
         f"{spending.num_completion_tokens:,} completion tokens, retries and what broke off included: by the server's "
-        "own count, and by ours where it gave none."
+        f"own count, and by ours where it gave none.{killed}"
     ]
     if spending.cost is None:
         return [*lines, "No prices were given."]
