@@ -55,5 +55,6 @@ def _to_json(result: CaseResult) -> dict[str, Any]:
         "edges": [dataclasses.asdict(edge) | {"measured": edge.measured} for edge in result.edges],
         "effective_lengths": [dataclasses.asdict(pair) for pair in result.effective],
         "share_answered": None if result.share is None else dataclasses.asdict(result.share),
+        "kv_bytes": dict(result.kv_bytes),
         "verdict": result.verdict,
     }
