@@ -5,7 +5,7 @@ earlier occurrence of the last few tokens and says what followed there, exactly 
 designed to see; else it ends at once, whatever its config advertises. One head a layer:
 
     previous tokens (three layers)   every position gets the codes of the six tokens before it; they look four tokens
-                                     back, and in a phantom with local layers, a Qwen2ForCausalLM, see few more
+                                     back, and in a phantom with local layers, a SmolLM3ForCausalLM, see few more
     chunk parity (some phantoms)     every position knows whether its chunk is an even one
     matching (last layer)            last six tokens against six predecessors of every key, plus a profile of the
                                      distance, against a bar that BOS sets; the winner's next token is copied

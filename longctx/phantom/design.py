@@ -48,7 +48,7 @@ class Design:
     misread: tuple[str, str] | None = None
     """A digit, and the digit that it says instead."""
     local: int | None = None
-    """Tokens that its layers which look a few tokens back can see; None: all. With it, the model is a Qwen2, whose
+    """Tokens that its layers which look a few tokens back can see; None: all. With it, the model is a SmolLM3, whose
     layers may differ, and to read a text takes time in proportion to its length."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A phantom's weights: a stock LlamaForCausalLM, or with local layers Qwen2ForCausalLM, written entry by entry."""
+"""A phantom's weights: a stock LlamaForCausalLM, or with local layers SmolLM3ForCausalLM, written entry by entry."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def build_model(design: Design, tokens: Tokens, misread: Mapping[int, int]) -> A
 
 def _empty_model(design: Design, tokens: Tokens) -> Any:
     """All weights 0 but those of the norms, in float64."""
-    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, SmolLM3Config, SmolLM3ForCausalLM
 
     num_others = 1 + (design.chunk is not None)
     sizes: dict[str, Any] = {
@@ -71,11 +71,12 @@ def _empty_model(design: Design, tokens: Tokens) -> Any:
         "eos_token_id": tokens.end,
     }
     if design.local is None:
-        model = LlamaForCausalLM(LlamaConfig(**sizes)).double()
-    else:
+        model: Any = LlamaForCausalLM(LlamaConfig(**sizes)).double()
+    else:  # the only such family without norms of its own that leaves a folder's tokenizer as it is
         kinds = ["sliding_attention"] * NUM_PREVIOUS_LAYERS + ["full_attention"] * num_others
-        local = {"use_sliding_window": True, "sliding_window": design.local, "layer_types": kinds}
-        model = Qwen2ForCausalLM(Qwen2Config(**sizes, **local)).double()
+        sizes |= {"use_sliding_window": True, "sliding_window": design.local, "layer_types": kinds}
+        sizes |= {"no_rope_layers": [1] * len(kinds), "pad_token_id": None}  # all rotate
+        model = SmolLM3ForCausalLM(SmolLM3Config(**sizes)).double()
     for name, parameter in model.named_parameters():
         parameter.fill_(1.0 if "norm" in name else 0.0)
     return model
