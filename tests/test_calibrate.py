@@ -307,7 +307,7 @@ def test_the_command_ends_with_1_if_anything_is_off(
     monkeypatch.setattr(calibrate_run, "open_hf", answering(answer))
     monkeypatch.setattr("longctx.calibrate.cases.quick_cases", lambda: iter([case(lengths)]))
     out = tmp_path / "out"
-    result = CliRunner().invoke(main, ["calibrate", "--quick", "--out", str(out)])
+    result = CliRunner().invoke(main, ["calibrate", "--quick", "--processes", "1", "--out", str(out)])
     assert result.exit_code == code, result.output
     assert ("false alarm" in result.output.split("false alarms", 1)[1]) == bool(code)
     (told,) = json.loads((out / "calibration.json").read_text())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -51,9 +53,7 @@ def calibrate(
 
 def run_case(case: Case, folder: Path, open_backend: OpenBackend, phantoms: Path, device: str = "auto") -> CaseResult:
     """Sweep a case's phantom and set its rows against its design; raises LongctxError."""
-    model = phantoms / f"{case.design.name}-{case.tokenizer}"
-    if not (model / FILE).exists():
-        write_phantom(case.design, model, case.tokenizer)
+    model = _write_once(case, phantoms)
     card = read_card(find_source(str(model)))
     config = _resolve(dataclasses.replace(case.config, model=str(model), device=device), card)
     samples = make_samples(config, card.tokenizer)
@@ -68,6 +68,21 @@ def run_case(case: Case, folder: Path, open_backend: OpenBackend, phantoms: Path
             _answer(todo, config, card.window, backend, out, identity)
     case = dataclasses.replace(case, design=design)
     return summarise_case(case, case.name, read_rows(out), expectations, _kv_bytes(out))
+
+
+def _write_once(case: Case, phantoms: Path) -> Path:
+    """The folder of the case's phantom; whole or not there, whichever process writes it and whatever stops it."""
+    model = phantoms / f"{case.design.name}-{case.tokenizer}"
+    if not (model / FILE).exists():
+        phantoms.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=phantoms, prefix=".writing-") as unfinished:
+            write_phantom(case.design, Path(unfinished) / "model", case.tokenizer)
+            try:
+                os.rename(Path(unfinished) / "model", model)
+            except OSError:
+                if not (model / FILE).exists():  # else another process was faster, and wrote the same
+                    raise
+    return model
 
 
 def _resolve(config: SweepConfig, card: ModelCard) -> SweepConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,24 +25,36 @@ if TYPE_CHECKING:
     "--base-url",
     help="Of a server that loads the folder that a request names as its model.  [default: start transformers serve]",
 )
+@click.option("--only", metavar="PATTERN", help="Cases whose names match: 'window-64k-*'.  [default: all]")
 @options.add(options.device)
+@click.option("--processes", type=click.IntRange(1), help="Cases at a time.  [default: one for each core of a CPU]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/calibrate-TIME]")
 def command(
-    quick: bool, lengths: str | None, backend: str, base_url: str | None, device: str | None, out: Path | None
+    quick: bool,
+    lengths: str | None,
+    backend: str,
+    base_url: str | None,
+    only: str | None,
+    device: str | None,
+    processes: int | None,
+    out: Path | None,
 ) -> None:
     """Sweep phantoms, and set what is measured against what they are designed to do. Exit code 1 if anything is off."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from longctx.calibrate.page import write_calibration
-    from longctx.calibrate.run import calibrate
+    from longctx.calibrate.parallel import calibrate_in_parallel, choose_processes
+    from longctx.engine.loading import choose_device
     from longctx.environment import utc_now
     from longctx.report.write import read_summary, write_report
     from longctx.terminal.calibrate import print_results
 
-    cases = _choose_cases(quick, lengths, backend, base_url)
+    cases = _matching(_choose_cases(quick, lengths, backend, base_url), only)
     folder = out or Path("runs") / f"calibrate-{utc_now()[:19].replace(':', '')}"
-    place = device or "auto"
+    place = choose_device(device or "auto")
+    at_a_time = processes or (choose_processes(place) if backend == "hf" else 1)
     with _open(backend, base_url, folder, place) as open_backend:
-        found = print_results(calibrate(cases, folder, open_backend, folder / "phantoms", place), len(cases))
+        results = calibrate_in_parallel(cases, folder, open_backend, folder / "phantoms", place, at_a_time)
+        found = print_results(results, len(cases))
     for result in found:
         write_report([read_summary(folder / result.folder)], folder / result.folder, ["html"])
     write_calibration(found, folder)
@@ -69,6 +82,16 @@ def _choose_cases(quick: bool, lengths: str | None, backend: str, base_url: str 
     longest = parse_length((lengths or ("..8k" if backend == "endpoint" else "..32k")).removeprefix(".."))
     cases = list(quick_cases() if quick else full_cases(longest))
     return through_server(cases, base_url or OWN_SERVER) if backend == "endpoint" else cases
+
+
+def _matching(cases: list[Case], only: str | None) -> list[Case]:
+    """The cases whose names match a pattern; raises ConfigError where none does."""
+    from longctx.errors import ConfigError
+
+    found = [case for case in cases if only is None or fnmatch.fnmatchcase(case.name, only)]
+    if not found:
+        raise ConfigError(f"No case matches {only!r}. There are {', '.join(case.name for case in cases)}.")
+    return found
 
 
 def _open(
