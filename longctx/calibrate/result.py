@@ -77,12 +77,12 @@ class CaseResult:
 
     @property
     def edges_told(self) -> tuple[str, ...]:
-        """Each edge, designed and measured with all needles, and how well those of each depth agree."""
+        """Each edge, designed and measured with all needles, and with those of each depth that tell where it is."""
         return tuple(edge.told + self._by_depth(edge.designed) for edge in self.edges if edge.depth is None)
 
     def _by_depth(self, designed: int) -> str:
         mine = [edge for edge in self.edges if edge.designed == designed and edge.depth is not None]
-        off = [abs(edge.measured / designed - 1) for edge in mine if edge.measured is not None]
+        off = [abs(edge.measured / designed - 1) for edge in mine if edge.is_close and edge.measured is not None]
         if not off:
             return ""
         return f", at {len(off)} depth{'s' * (len(off) > 1)} within {100 * max(off):.1f} %"
