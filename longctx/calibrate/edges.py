@@ -31,7 +31,7 @@ class EdgeResult:
 
     @property
     def is_close(self) -> bool:
-        """Whether the needles on its two sides are so near each other that half way between them is within tolerance."""
+        """Whether the needles on its two sides are so near each other that half way between them fits."""
         if self.before is None or self.after is None:
             return False
         return abs(self.after - self.before) <= 2 * TOLERANCE * self.designed
