@@ -109,9 +109,9 @@ def test_an_edge_is_measured_between_the_last_needle_seen_and_the_first_one_not(
     assert (edge.before, edge.after, edge.measured, edge.depth) == (1010, 1050, 1030, None)
     assert [one.depth for one in by_depth] == [0.0, 0.5]
     result = CaseResult(case(), "run", tuple(rows), (edge, *by_depth), (), None, {})
-    assert result.edges_told == ("1,024 1,030, at 2 depths within 0.6 %",)
+    assert result.edges_told == ("1,024 / 1,030, at 2 depths within 0.6 %",)
     far = EdgeResult(1024, 0.5, 700, 1300)
-    assert CaseResult(case(), "run", (), (edge, far), (), None, {}).edges_told == ("1,024 1,030",)
+    assert CaseResult(case(), "run", (), (edge, far), (), None, {}).edges_told == ("1,024 / 1,030",)
     assert edge.fits
     assert not edge.contradicts
 

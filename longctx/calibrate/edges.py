@@ -40,7 +40,7 @@ class EdgeResult:
     def told(self) -> str:
         """Designed and measured, for people."""
         measured = "not measured" if self.measured is None else f"{self.measured:,.0f}"
-        return f"{self.designed:,} {measured}"
+        return f"{self.designed:,} / {measured}"
 
     @property
     def contradicts(self) -> bool:

@@ -27,7 +27,7 @@ class EffectivePair:
     def told(self) -> str:
         """Designed and measured, for people."""
         shown = ("none" if value is None else f"{value:,}" for value in (self.designed, self.measured))
-        return f"{self.task.partition(':')[0]} {' '.join(shown)}"
+        return f"{self.task.partition(':')[0]} {' / '.join(shown)}"
 
 
 @dataclass(frozen=True, slots=True)

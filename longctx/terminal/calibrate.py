@@ -16,7 +16,7 @@ def print_results(results: Iterable[CaseResult], num_cases: int) -> list[CaseRes
     """The table of a calibration, printed when all is known; returns the results."""
     console, found = new_console(), []
     table = Table(box=None, pad_edge=False)
-    for heading in ("phantom", "to", "cells", "as designed", "misses", "false alarms", "edge: designed, measured", ""):
+    for heading in ("phantom", "to", "cells", "as designed", "misses", "false alarms", "edge: designed / measured", ""):
         table.add_column(heading, justify="left" if heading in ("phantom", "") else "right", no_wrap=True)
     with console.status("calibrating") as status:
         for result in results:
