@@ -177,6 +177,7 @@ def through_server(cases: Iterable[Case], base_url: str) -> list[Case]:
             base_url=base_url,
             dtype="auto",
             canaries="no",
+            template="plain",  # a server puts BOS before a text, where some templates have it already
             trials=1,
         )
         served = Case(case.design, config, case.tokenizer)
