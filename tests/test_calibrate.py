@@ -259,6 +259,14 @@ def test_a_server_is_asked_each_phantom_once() -> None:
     assert len({one.name for one in served}) == len(served) < len(cases)
     assert {one.design for one in served} == {one.design for one in cases}
     assert {(one.config.backend, one.config.base_url, one.tier) for one in served} == {("openai", url, "device")}
+    # A server puts BOS before a text, and some chat templates begin with it.
+    assert {one.config.template for one in served} == {"plain"}
+
+
+def test_only_cases_whose_names_match_are_run() -> None:
+    result = CliRunner().invoke(main, ["calibrate", "--quick", "--only", "window-64k-*"])
+    assert result.exit_code == 2
+    assert "No case matches 'window-64k-*'. There are window-1k-isolated-float32, " in result.output
 
 
 def test_effective_lengths_are_compared_by_the_rule_of_the_report() -> None:
