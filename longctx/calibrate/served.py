@@ -91,12 +91,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def asking(url: str) -> OpenBackend:
-    """What makes a backend of the server at `url` for a phantom, whose folder is the model that it is asked for."""
+def asking(url: str, from_here: bool = False) -> OpenBackend:
+    """What makes a backend of the server at `url` for a phantom, whose folder is the model that it is asked for.
+
+    `from_here` says that the server runs in this process's working folder, so that a relative path means the same.
+    """
 
     def open_backend(card: ModelCard, config: SweepConfig, budget: KvBudget) -> AbstractContextManager[Backend]:
-        # It may run in another folder than this process.
-        folder = str(Path(card.source.path).resolve())
+        folder = card.source.path if from_here else str(Path(card.source.path).resolve())
         asked = dataclasses.replace(config, model=folder, base_url=url)
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(connect(asked, _SETTINGS))
@@ -113,4 +115,4 @@ def asking(url: str) -> OpenBackend:
 def serving(log: Path, device: str) -> Iterator[OpenBackend]:
     """The same for a server of transformers, which ends with the block; raises what `transformers_server` does."""
     with transformers_server(log, device) as url:
-        yield asking(url)
+        yield asking(url, from_here=True)
