@@ -51,6 +51,7 @@ class Server:
     answer: Callable[[str], str] = answer_from
     window: int = 10**9
     rejects_logprobs: bool = False
+    fingerprint: str = "fp-7"
     lies: bool = False
     """Whether the usage speaks of the whole prompt where it was cut."""
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -157,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             choice |= {key: value for key, value in delta.items() if key != "content"}
         else:
             choice["delta"] = delta
-        return {"id": "1", "model": "served-v1", "system_fingerprint": "fp-7", "choices": [choice]}
+        return {"id": "1", "model": "served-v1", "system_fingerprint": self.behaviour.fingerprint, "choices": [choice]}
 
     def _event(self, data: str) -> None:
         event = f"data: {data}\n\n".encode()

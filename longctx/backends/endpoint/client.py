@@ -56,13 +56,17 @@ class EndpointClient:
         config: EndpointConfig,
         sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        ledger: Ledger | None = None,
     ) -> None:
-        """`api` is chat, completions or tokens; nothing is sent yet. `sleep` without one ends with the client."""
+        """`api` is chat, completions or tokens; nothing is sent yet. `sleep` without one ends with the client.
+
+        Clients with one `ledger` share a budget.
+        """
         import openai
 
         self.model = model
         self.api = api
-        self.ledger = Ledger(config)
+        self.ledger = ledger or Ledger(config)
         self._config = config
         self._key = key
         self.dialect = Dialect()
