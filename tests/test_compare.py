@@ -22,7 +22,7 @@ from longctx.compare.local import load_local
 from longctx.compare.page import render_html, render_markdown
 from longctx.compare.records import Said, Taken
 from longctx.compare.source import draw_seed
-from longctx.config import SweepConfig
+from longctx.config import KvBudget, SweepConfig
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.loading import load_own, read_card
 from longctx.engine.sources import find_source
@@ -161,8 +161,8 @@ def test_samples_are_drawn_as_the_model_says(model_folder: Path, tokenizer: HubT
 
 
 def test_a_prompt_without_room_is_a_failed_completion(model_folder: Path, tokenizer: HubTokenizer) -> None:
-    source = load_local(str(model_folder), SweepConfig(lengths=(300,), device="cpu", dtype="float32"), tokenizer)
-    source._reader.tiers.memory._pools["device"].budget = 0
+    config = SweepConfig(lengths=(300,), device="cpu", dtype="float32")
+    source = load_local(str(model_folder), config, tokenizer, KvBudget(device_bytes=0, host_bytes=0))
     prompt = bare_prompt("The lamp was carried down to the harbour.", "plain", tokenizer, 12)
     assert source.greedy(prompt).status == "no_space"
     assert source.draw(prompt, 3, 7) == ()

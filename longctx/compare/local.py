@@ -115,12 +115,15 @@ class LocalSource:
         return TokenLogprob(decode([token]), float(scores[token]), {decode([other]): value for other, value in listed})
 
 
-def load_local(name: str, config: SweepConfig, tokenizer: Tokenizer) -> LocalSource:
-    """The model called `name` on its device, for prompts as long as those of `config`; raises ModelError."""
+def load_local(name: str, config: SweepConfig, tokenizer: Tokenizer, budget: KvBudget | None = None) -> LocalSource:
+    """The model called `name` on its device, for prompts as long as those of `config`; raises ModelError.
+
+    Keys and values take what memory is free, or stay within `budget`.
+    """
     card = read_card(prepare(find_source(name)))
     device = choose_device(config.device)
     resolved = dataclasses.replace(config, device=device, dtype=choose_dtype(config.dtype, device))
     loaded = load_model(card, resolved.dtype, device, config.attention, config.rope, max(config.lengths))
-    tiers = make_tiers(loaded, resolved, KvBudget())
+    tiers = make_tiers(loaded, resolved, budget or KvBudget())
     reader = Reader(loaded.model, tokenizer.decode, card.shape, tiers)
     return LocalSource(name, reader, {**loaded.fingerprint, "tokenizer": tokenizer.fingerprint})
