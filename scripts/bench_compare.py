@@ -294,9 +294,9 @@ def simulated_command(runs: int, power_runs: int, items: int, out: Path) -> None
 
 
 @main.command("weights")
-@click.option("--items", type=int, default=10, show_default=True, help="Probes.")
-@click.option("--samples", type=int, default=4, show_default=True)
-@click.option("--length", type=int, default=256, show_default=True, help="Tokens of a prompt.")
+@click.option("--items", type=click.IntRange(min=5), default=8, show_default=True, help="Probes.")
+@click.option("--samples", type=int, default=2, show_default=True)
+@click.option("--length", type=int, default=200, show_default=True, help="Tokens of a prompt.")
 @_OUT
 def weights_command(items: int, samples: int, length: int, out: Path) -> None:
     """The embedded model against itself, rounded, and in another template."""
@@ -307,7 +307,7 @@ def weights_command(items: int, samples: int, length: int, out: Path) -> None:
 
 
 @main.command("twins")
-@click.option("--items", type=int, default=400, show_default=True, help="Probes.")
+@click.option("--items", type=click.IntRange(min=5), default=400, show_default=True, help="Probes.")
 @click.option("--length", type=int, default=256, show_default=True, help="Tokens of a prompt.")
 @_OUT
 def twins_command(items: int, length: int, out: Path) -> None:

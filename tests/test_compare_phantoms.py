@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from longctx.calibrate.cases import Case
 from longctx.calibrate.run import find_backend, run_case
 from longctx.cli import main
+from longctx.compare.kept import read_kept
 from longctx.compare.paired import mcnemar
 from longctx.config import SweepConfig
 from longctx.phantom.design import Design
@@ -23,7 +24,7 @@ from longctx.store import read_rows
 
 SIBLING = Design(2**17)
 TWIN = dataclasses.replace(SIBLING, muted=twin_muted(()))
-HALF = dataclasses.replace(SIBLING, muted=draw_muted(0.5))
+TENTH = dataclasses.replace(SIBLING, muted=draw_muted(0.1))
 GRID = SweepConfig(
     lengths=(2048,),
     depths=tuple(i / 23 for i in range(24)),
@@ -74,20 +75,17 @@ def test_a_phantom_does_not_differ_from_itself(runs: tuple[Path, Path], tmp_path
 
 
 def test_phantoms_are_asked_and_told_apart(tmp_path: Path) -> None:
-    """Half of the keys are mute in one of them; the same weights under two names say the same."""
-    folders = []
-    for name, design in (("whole", SIBLING), ("again", SIBLING), ("half", HALF)):
+    """One of them has an answer to a tenth of the keys: it says nothing to the others, which is wrong."""
+    for name, design in (("whole", SIBLING), ("part", TENTH)):
         write_phantom(design, tmp_path / name)
-        folders.append(tmp_path / name)
-    whole, again, half = folders
-    grid = ["--lengths", "256", "--items", "20", "--samples", "0", "--device", "cpu", "--dtype", "float32"]
-    code, found = compared(whole, again, tmp_path / "same", *grid)
-    assert code == 0
-    assert {f["effect"] for f in found["findings"]} == {0.0}
-    code, found = compared(whole, half, tmp_path / "other", *grid)
+    grid = ["--lengths", "256", "--items", "12", "--samples", "0", "--device", "cpu", "--dtype", "float32"]
+    code, found = compared(tmp_path / "whole", tmp_path / "part", tmp_path / "out", *grid)
     assert code == 3
+    assert {(f["effect"], f["p"]) for f in found["floor"]} == {(0.0, 1.0)}  # the same weights say the same
+    lost = [one.answer.text == "" for (go, _), one in read_kept(tmp_path / "out").items() if go == "other"].count(True)
     by_test = {f["test"]: f for f in found["findings"]}
-    assert by_test["answers (McNemar)"]["effect"] == pytest.approx(-50, abs=25)
+    assert by_test["answers (McNemar)"]["effect"] == pytest.approx(-100 * lost / 12)
+    assert by_test["answers (McNemar)"]["p"] == pytest.approx(2 * 0.5**lost)
     assert by_test["where greedy texts part"]["effect"] == 0.0  # neither goes on with a text
 
 

@@ -41,7 +41,7 @@ def take(source: Source, probes: Sequence[Probe], num_samples: int, seed: int, g
         prompt = probe.question.prompt
         answer = source.greedy(prompt)
         score = None
-        if answer.status == "ok":
+        if not answer.failed:  # who says nothing is wrong, as in a sweep
             task = parse_task(probe.question.cell.task)
             score = task.judge(cut_at_stop([answer.text], prompt.stop), probe.question).value
         samples: tuple[str, ...] = ()
