@@ -254,7 +254,7 @@ def check(built: Built) -> dict[str, Any]:
     """What a prompt really holds, by encoding it again."""
     import numpy as np
 
-    from longctx.documents.tokenised import count_repeated
+    from longctx.documents.tokenised import count_repeated, said_before
 
     def encode(text: str) -> Any:
         return np.asarray(encoding.encode_ordinary(text), dtype=np.int32)
@@ -264,7 +264,7 @@ def check(built: Built) -> dict[str, Any]:
     exact = len(token_ids if built.counted == built.prompt else encode(built.counted)) == built.num_counted
     if built.token_ids is not None:
         exact = exact and np.array_equal(token_ids, built.token_ids)
-    num_repeated = count_repeated(token_ids, np.array([0, len(token_ids)]))[-1]
+    num_repeated = count_repeated(said_before(token_ids), np.array([0, len(token_ids)]))[-1]
     return {
         "counted": built.num_counted + built.room,
         "got": len(token_ids) + built.room,

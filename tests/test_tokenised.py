@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from longctx.documents.filler import load_filler
 from longctx.documents.splice import sentence
-from longctx.documents.tokenised import count_repeated, read_tokens, write_tokens
+from longctx.documents.tokenised import count_repeated, read_tokens, said_before, write_tokens
 from longctx.documents.tokenizer import Encoding, HubTokenizer
 from longctx.errors import BudgetError, SpliceError, StoreError
 from longctx.haystack import Source, get_source
@@ -169,7 +170,20 @@ def test_a_cache_that_cannot_be_written_is_named(
 @given(st.lists(st.integers(0, 2), max_size=60), st.data())
 def test_repeated_8_grams_are_those_that_came_before(ids: list[int], data: st.DataObject) -> None:
     starts = sorted({0, len(ids), *data.draw(st.lists(st.integers(0, len(ids)), max_size=5))})
-    found = count_repeated(np.array(ids, dtype=np.int32), np.array(starts))
+    before = said_before(np.array(ids, dtype=np.int32))
+    _assert_counted(count_repeated(before, np.array(starts)), ids, starts)
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(0, 100), st.data())
+def test_a_text_that_starts_again_is_counted_as_it_is_then(ids: list[int], length: int, data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(ids) - 1))
+    order = [(first + i) % len(ids) for i in range(length)]
+    starts = sorted({0, length, *data.draw(st.lists(st.integers(0, length), max_size=5))})
+    before = said_before(np.array(ids, dtype=np.int32))[order]
+    _assert_counted(count_repeated(before, np.array(starts)), [ids[i] for i in order], starts)
+
+
+def _assert_counted(found: NDArray[np.int64], ids: list[int], starts: list[int]) -> None:
     for start, count in zip(starts, found.tolist(), strict=True):
         grams = [tuple(ids[i : i + 8]) for i in range(start - 7)]
         assert count == len(grams) - len(set(grams))

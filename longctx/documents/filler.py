@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longctx.documents.splice import check_join, sentence
-from longctx.documents.tokenised import count_repeated, read_tokens, write_tokens
+from longctx.documents.tokenised import count_repeated, load_array, read_tokens, write_tokens
 from longctx.documents.tokenizer import Tokenizer
 from longctx.errors import BudgetError, StoreError
 from longctx.files import cache_folder
@@ -21,7 +22,7 @@ from longctx.haystack import Source
 from longctx.records import Haystack
 
 # Part of the cache key: raise it when the files of a folder change.
-_LAYOUT = 2
+_LAYOUT = 3
 # Filler beyond the longest document, from which closing sentences are chosen.
 SPARE_TOKENS = 4096
 _LEAST_TOKENS = 65_536
@@ -43,11 +44,16 @@ def load_filler(
         with writing(folder, source.name, stored):
             write_tokens(folder, source.name, source.sentences(seed), tokenizer, stored)
     haystack = read_tokens(folder, source.name)
-    return haystack if source.seeded else _turned(haystack, seed, tokenizer, num_tokens, allow_repeats)
+    if source.seeded:
+        return haystack
+    spans = _turn(haystack, seed, tokenizer, num_tokens, allow_repeats)
+    return _joined(haystack, spans, load_array(folder, "said_before"))
 
 
-def _turned(haystack: Haystack, seed: int, tokenizer: Tokenizer, num_tokens: int, allow_repeats: bool) -> Haystack:
-    """The text from a place that `seed` draws, its start after its end; again and again if repeats are allowed."""
+def _turn(
+    haystack: Haystack, seed: int, tokenizer: Tokenizer, num_tokens: int, allow_repeats: bool
+) -> list[tuple[int, int]]:
+    """The sentences from a place that `seed` draws, the start after the end; again and again if repeats are allowed."""
     total = len(haystack.token_ids)
     if total < num_tokens and not (allow_repeats and total):
         raise BudgetError(
@@ -62,25 +68,30 @@ def _turned(haystack: Haystack, seed: int, tokenizer: Tokenizer, num_tokens: int
         stop = int(np.searchsorted(haystack.starts, min(total, num_tokens - length)))
         spans.append((0, stop))
         length += int(haystack.starts[stop])
-    tokens = [haystack.token_ids[haystack.starts[a] : haystack.starts[b]] for a, b in spans]
-    texts = [haystack.text[haystack.text_starts[a] : haystack.text_starts[b]] for a, b in spans]
-    starts = _joined([haystack.starts[a : b + 1] for a, b in spans])
-    token_ids = np.concatenate(tokens) if len(tokens) > 1 else tokens[0]
+    return spans
+
+
+def _joined(haystack: Haystack, spans: list[tuple[int, int]], before: NDArray[np.int32]) -> Haystack:
+    """The sentences of these spans of a text, the first of which goes to its end and the others begin at its start."""
+
+    def parts(values: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[Any]:
+        found = [values[offsets[a] : offsets[b]] for a, b in spans]
+        return np.concatenate(found) if len(found) > 1 else found[0]
+
+    def moved(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        lengths = np.concatenate([np.diff(offsets[a : b + 1]) for a, b in spans])
+        return np.concatenate([[0], np.cumsum(lengths)])
+
+    starts = moved(haystack.starts)
     return Haystack(
         name=haystack.name,
-        token_ids=token_ids,
+        token_ids=parts(haystack.token_ids, haystack.starts),
         starts=starts,
-        text=np.concatenate(texts) if len(texts) > 1 else texts[0],
-        text_starts=_joined([haystack.text_starts[a : b + 1] for a, b in spans]),
-        repeated=count_repeated(token_ids, starts),
+        text=parts(haystack.text, haystack.text_starts),
+        text_starts=moved(haystack.text_starts),
+        repeated=count_repeated(parts(before, haystack.starts), starts),
         movable=np.ones(len(starts) - 1, dtype=np.bool_),
     )
-
-
-def _joined(offsets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Offsets of several spans, put one after the other."""
-    lengths = np.concatenate([np.diff(span) for span in offsets])
-    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def filler_folder(

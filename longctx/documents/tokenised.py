@@ -37,9 +37,12 @@ _ARRAYS: dict[str, type] = {
     "repeated": np.int64,
     "movable": np.bool_,
     "event_sentences": np.int64,
+    "said_before": np.int32,
 }
 """What a folder holds: `num_passages[i]` are the sentences as the source gave them up to the end of sentence i;
-`event_sentences[i]`, for stories, is the sentence that states event i."""
+`event_sentences[i]`, for stories, is the sentence that states event i; `said_before[i]`, for a text of which all is
+stored, is what said_before() says of it."""
+_ALWAYS = ("token_ids", "starts", "text", "text_starts", "repeated", "movable")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +132,10 @@ def write_tokens(
         if num_tokens is not None and total < num_tokens:
             raise BudgetError(f"The haystack {name!r} has {total:,} unique tokens; {num_tokens:,} are needed.")
         starts = load_array(unfinished, "starts")
-        save_array(unfinished, "repeated", count_repeated(load_array(unfinished, "token_ids"), starts))
+        before = said_before(load_array(unfinished, "token_ids"))
+        save_array(unfinished, "repeated", count_repeated(before, starts))
+        if num_tokens is None:
+            save_array(unfinished, "said_before", before)
         save_array(unfinished, "movable", np.ones(len(starts) - 1, dtype=np.bool_))
         finish(unfinished)
         if not folder.exists():
@@ -195,26 +201,43 @@ def load_array(folder: Path, name: str) -> Any:
 
 def read_tokens(folder: Path, name: str) -> Haystack:
     """The haystack in a folder that write_tokens has written."""
-    arrays = {field: load_array(folder, field) for field in _ARRAYS if field not in ("num_passages", "event_sentences")}
-    return Haystack(name, **arrays)
+    return Haystack(name, **{field: load_array(folder, field) for field in _ALWAYS})
 
 
-def count_repeated(token_ids: TokenIds, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each number of whole sentences, how many of their 8-grams of tokens had come before in the same text.
+def said_before(token_ids: TokenIds) -> NDArray[np.int32]:
+    """How many tokens back each 8-gram of tokens was said last, in a text whose start comes again after its end.
 
-    8-grams are compared by a 64-bit hash; two of 10M fall together with a probability of about 3 in a million.
+    The whole text back for those that are said once; shape (num_tokens,). 8-grams are compared by a 64-bit hash;
+    two of 10M fall together with a probability of about 3 in a million.
     """
-    num_ngrams = len(token_ids) - _NGRAM + 1
-    if num_ngrams < 1:
-        return np.zeros(len(starts), dtype=np.int64)
-    hashes = np.zeros(num_ngrams, dtype=np.uint64)
+    total = len(token_ids)
+    if total == 0:
+        return np.zeros(0, dtype=np.int32)
+    around = np.resize(token_ids, total + _NGRAM - 1)
+    hashes = np.zeros(total, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for place in range(_NGRAM):
             hashes *= np.uint64(0x9E3779B97F4A7C15)
-            hashes += token_ids[place : place + num_ngrams].astype(np.uint64) + np.uint64(1)
+            hashes += around[place : place + total].astype(np.uint64) + np.uint64(1)
             hashes ^= hashes >> np.uint64(29)
-    order = np.argsort(hashes, kind="stable")
-    again = np.zeros(num_ngrams + 1, dtype=np.int64)
-    same = hashes[order[1:]] == hashes[order[:-1]]
-    again[order[1:][same] + 1] = 1
-    return np.cumsum(again)[np.clip(starts - _NGRAM + 1, 0, num_ngrams)]
+    order = np.argsort(hashes, kind="stable").astype(np.int32)
+    new = np.ones(total, dtype=np.bool_)
+    new[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    # Among equal ones, which stand in the order of the text, the one before the first is the last.
+    firsts = np.flatnonzero(new)
+    lasts = np.append(firsts[1:], total) - 1
+    found = np.empty(total, dtype=np.int32)
+    found[order[1:]] = order[1:] - order[:-1]
+    found[order[firsts]] = order[firsts] - order[lasts] + total
+    return found
+
+
+def count_repeated(before: NDArray[np.int32], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each number of whole sentences, how many of their 8-grams of tokens had come before in the same text.
+
+    `before` says of each token of the text how far back its 8-gram was said last (see said_before). A text that
+    goes on from its start after its end is counted as well as one that does not.
+    """
+    counts = np.zeros(len(before) + 1, dtype=np.int64)
+    np.cumsum(before <= np.arange(len(before)), out=counts[1:])
+    return counts[np.clip(starts - _NGRAM + 1, 0, None)]
