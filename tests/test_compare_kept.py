@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from comparing import GREETINGS, REQUESTS, arguments, compare, two_servers
 from faulty_server import Server
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import make_row
 
@@ -29,7 +29,8 @@ from longctx.documents.tokenizer import HubTokenizer
 from longctx.errors import StoreError
 from longctx.store import RunFolder, read_manifest
 
-PROBES = 12
+PROBES = 6
+GRID = ("--items", str(PROBES))
 
 
 @pytest.fixture
@@ -48,11 +49,11 @@ def comparison(out: Path) -> dict[str, Any]:
 
 
 def start_and_stop(servers: tuple[Server, Server], number: signal.Signals, command: list[str]) -> tuple[int, str]:
-    """Exit code and output of a process that is stopped once B has 5 probes and hangs in the samples of the next."""
+    """Exit code and output of a process that is stopped once B has 2 probes and hangs in the samples of the next."""
     reached = threading.Event()
 
     def hangs(text: str, attempt: int) -> str:
-        if len(servers[1].seen) <= GREETINGS + 5 * REQUESTS + 1:
+        if len(servers[1].seen) <= GREETINGS + 2 * REQUESTS + 1:
             return ""
         reached.set()
         return "hang"
@@ -79,34 +80,34 @@ def start_and_stop(servers: tuple[Server, Server], number: signal.Signals, comma
 def test_a_killed_comparison_loses_nothing_that_was_finished(
     servers: tuple[Server, Server], model_folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    code, output = start_and_stop(servers, number, arguments(servers, model_folder, tmp_path))
+    code, output = start_and_stop(servers, number, arguments(servers, model_folder, tmp_path, *GRID))
     assert code == (-9 if number == signal.SIGKILL else 130), output
     kept = lines(tmp_path)
-    assert [line["go"] for line in kept] == ["first"] * PROBES + ["second"] * PROBES + ["other"] * 5
+    assert [line["go"] for line in kept] == ["first"] * PROBES + ["second"] * PROBES + ["other"] * 2
     assert not (tmp_path / "compare.html").exists()
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"go": "other", "taken": {"pro')  # as a kill may leave it
     asked = [len(server.seen) for server in servers]
-    result = compare(servers, model_folder, tmp_path)
+    result = compare(servers, model_folder, tmp_path, *GRID)
     assert result.exit_code == 0, result.output
-    assert "7 of 36 probes to ask" in result.output
+    assert "4 of 18 probes to ask" in result.output
     assert [len(server.seen) - before for server, before in zip(servers, asked, strict=True)] == [
         GREETINGS,
-        GREETINGS + 7 * REQUESTS,
+        GREETINGS + 4 * REQUESTS,
     ]
     assert lines(tmp_path)[: len(kept)] == kept
     assert len(lines(tmp_path)) == 3 * PROBES
-    compare(servers, model_folder, tmp_path / "whole")
+    compare(servers, model_folder, tmp_path / "whole", *GRID)
     assert comparison(tmp_path) == comparison(tmp_path / "whole")
 
 
 def test_a_finished_comparison_is_drawn_again_and_asks_nobody(
     servers: tuple[Server, Server], model_folder: Path, tmp_path: Path
 ) -> None:
-    compare(servers, model_folder, tmp_path)
+    compare(servers, model_folder, tmp_path, *GRID)
     asked, first = [len(server.seen) for server in servers], comparison(tmp_path)
     (tmp_path / "compare.html").unlink()
-    result = compare(servers, model_folder, tmp_path, "--alpha", "0.01")
+    result = compare(servers, model_folder, tmp_path, *GRID, "--alpha", "0.01")
     assert result.exit_code == 0, result.output
     assert [len(server.seen) for server in servers] == asked
     assert comparison(tmp_path) == {**first, "alpha": 0.01}
@@ -133,22 +134,22 @@ def test_the_folder_of_another_comparison_is_refused(
 def test_a_comparison_does_not_go_on_with_a_source_that_says_it_is_another(
     servers: tuple[Server, Server], model_folder: Path, tmp_path: Path
 ) -> None:
-    compare(servers, model_folder, tmp_path, "--max-requests", "40")
+    compare(servers, model_folder, tmp_path, *GRID, "--max-requests", "20")
     servers[1].fingerprint = "fp-8"
-    result = compare(servers, model_folder, tmp_path)
+    result = compare(servers, model_folder, tmp_path, *GRID)
     assert result.exit_code == 2
     assert 'sources.b.fingerprint.server.fingerprint: "fp-7" -> "fp-8"' in result.output
 
 
 def test_what_failed_is_asked_again(servers: tuple[Server, Server], model_folder: Path, tmp_path: Path) -> None:
     servers[1].fault = lambda text, attempt: "server_error" if attempt == 1 and "Text:" in text else ""
-    compare(servers, model_folder, tmp_path)
+    compare(servers, model_folder, tmp_path, *GRID)
     failed = [taken for taken in read_kept(tmp_path).values() if not taken.is_whole(2)]
     assert len(failed) == PROBES
     assert {(taken.answer.status, len(taken.samples)) for taken in failed} == {("server_error", 1)}
     assert comparison(tmp_path)["num_failed"] == PROBES
     asked = len(servers[1].seen)
-    result = compare(servers, model_folder, tmp_path)
+    result = compare(servers, model_folder, tmp_path, *GRID)
     assert result.exit_code == 0, result.output
     assert len(servers[1].seen) - asked == GREETINGS + PROBES * REQUESTS
     assert all(taken.is_whole(2) for taken in read_kept(tmp_path).values())
@@ -159,12 +160,12 @@ def test_both_sides_share_a_budget_and_a_larger_one_goes_on(
     servers: tuple[Server, Server], model_folder: Path, tmp_path: Path
 ) -> None:
     most = 2 * GREETINGS + 2 * PROBES * REQUESTS + 10
-    result = compare(servers, model_folder, tmp_path, "--max-requests", str(most))
+    result = compare(servers, model_folder, tmp_path, *GRID, "--max-requests", str(most))
     assert result.exit_code == 2
     assert "the same command with a larger one goes on" in result.output
     assert sum(len(server.seen) for server in servers) == most
     assert len(lines(tmp_path)) == 2 * PROBES + 2
-    assert compare(servers, model_folder, tmp_path).exit_code == 0
+    assert compare(servers, model_folder, tmp_path, *GRID).exit_code == 0
 
 
 def test_runs_and_comparisons_do_not_share_a_folder(
@@ -194,6 +195,7 @@ taken = st.builds(
 )
 
 
+@settings(max_examples=30)
 @given(taken)
 def test_what_was_taken_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, one: Taken) -> None:
     path = tmp_path_factory.mktemp("compared")

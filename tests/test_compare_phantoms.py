@@ -27,8 +27,8 @@ TWIN = dataclasses.replace(SIBLING, muted=twin_muted(()))
 TENTH = dataclasses.replace(SIBLING, muted=draw_muted(0.1))
 GRID = SweepConfig(
     lengths=(2048,),
-    depths=tuple(i / 23 for i in range(24)),
-    trials=18,
+    depths=tuple(i / 39 for i in range(40)),
+    trials=10,
     design="packed",
     dtype="float32",
     chunk=128,
@@ -38,7 +38,7 @@ GRID = SweepConfig(
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> tuple[Path, Path]:
-    """432 questions about 18 documents, to both."""
+    """400 questions about 10 documents, to both."""
     folder = tmp_path_factory.mktemp("runs")
     cases = [Case(design, GRID) for design in (SIBLING, TWIN)]
     for case in cases:
@@ -61,9 +61,9 @@ def test_a_twin_is_found_by_what_it_alone_misses(runs: tuple[Path, Path], tmp_pa
     scores = [[row.score for row in read_rows(run)] for run in runs]
     assert set(scores[0]) == {1.0}
     lost = scores[1].count(0.0)
-    assert finding["num"] == 432
-    assert finding["effect"] == pytest.approx(-100 * lost / 432)
-    assert lost / 432 == pytest.approx(2 / 76, abs=0.02)
+    assert finding["num"] == 400
+    assert finding["effect"] == pytest.approx(-100 * lost / 400)
+    assert lost / 400 == pytest.approx(2 / 76, abs=0.02)
     assert finding["p"] == pytest.approx(2 * 0.5**lost)
 
 
