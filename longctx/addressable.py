@@ -71,9 +71,9 @@ class Addressable:
             parts.append("no cut was seen")
         else:
             at = next(reach for reach in self.reaches if reach.length == self.cuts)
-            place = f", the {at.lost} is missing" if at.lost else ""
             if at.cut:
-                parts.append(f"cuts at {self.cuts:,}: counted {at.counted or 0:,} of {at.num_tokens:,}{place}")
+                what = f"cuts the {at.lost}" if at.lost else "cuts"
+                parts.append(f"{what} from {self.cuts:,}: counted {at.counted or 0:,} of {at.num_tokens:,}")
             else:
                 parts.append(f"at {self.cuts:,} the {at.lost} was not found: cut there, or not retrieved")
         return "Addressable: " + "; ".join(parts) + "."

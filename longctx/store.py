@@ -149,15 +149,22 @@ class RunFolder:
     def _record_start(self, identity: dict[str, Any], start: dict[str, Any]) -> None:
         check_identity(self.folder, identity)
         known = read_manifest(self.folder) if (self.folder / "manifest.json").exists() else {}
-        ends = {"ends": known["ends"]} if "ends" in known else {}
+        kept: dict[str, Any] = {key: known[key] for key in ("ends", "spent") if key in known}
         starts = [*known.get("starts", []), start]
-        self._write_manifest({"schema_version": SCHEMA_VERSION, **identity, "starts": starts, **ends})
+        self._write_manifest({"schema_version": SCHEMA_VERSION, **identity, "starts": starts, **kept})
 
     def record_end(self, end: Mapping[str, Any]) -> None:
         """Note in the manifest what this start took, now that all its samples have rows; raises StoreError."""
+        self._add_to_manifest("ends", end)
+
+    def record_spent(self, spent: Mapping[str, Any]) -> None:
+        """Note in the manifest what a server was asked in this start and charges for it; raises StoreError."""
+        self._add_to_manifest("spent", spent)
+
+    def _add_to_manifest(self, key: str, entry: Mapping[str, Any]) -> None:
         with self._manifest_held():
             manifest = read_manifest(self.folder)
-            self._write_manifest({**manifest, "ends": [*manifest.get("ends", []), dict(end)]})
+            self._write_manifest({**manifest, key: [*manifest.get(key, []), dict(entry)]})
 
     def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
         try:

@@ -159,9 +159,11 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, hub_tokenizers: dict[
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test reads or writes the cache folder of the person who runs it."""
-    folder = tmp_path_factory.mktemp("cache")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
+    """No test reads or writes the cache folder of the person who runs it; the processes of a run share one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "cache"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LONGCTX_CACHE", str(folder))
         yield folder

@@ -18,6 +18,10 @@ QUESTIONS = (
     (r"What is the code(?: that the text states)?\?()", r"The code is (\d+)\."),
 )
 CUTS = ("cut_start", "cut_middle", "cut_end")
+VERSIONS = (
+    {"model": "served-v1", "system_fingerprint": "fp-7"},
+    {"model": "served-v2", "system_fingerprint": "fp-8"},
+)
 
 
 def answer_from(text: str) -> str:
@@ -51,7 +55,8 @@ class Server:
     answer: Callable[[str], str] = answer_from
     window: int = 10**9
     rejects_logprobs: bool = False
-    fingerprint: str = "fp-7"
+    switches_above: int = 10**9
+    """Tokens of a prompt beyond which another version answers, and says so."""
     lies: bool = False
     """Whether the usage speaks of the whole prompt where it was cut."""
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -74,6 +79,7 @@ class Server:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     behaviour: Server
+    version = VERSIONS[False]
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -118,6 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _stream(self, body: dict[str, Any], text: str, fault: str, counted: int) -> None:
+        self.version = VERSIONS[counted > self.behaviour.switches_above]
         read = cut(text, fault) if fault in CUTS else text
         if fault in CUTS and not self.behaviour.lies:
             counted = self.behaviour.count(read)
@@ -158,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             choice |= {key: value for key, value in delta.items() if key != "content"}
         else:
             choice["delta"] = delta
-        return {"id": "1", "model": "served-v1", "system_fingerprint": self.behaviour.fingerprint, "choices": [choice]}
+        return {"id": "1", **self.version, "choices": [choice]}
 
     def _event(self, data: str) -> None:
         event = f"data: {data}\n\n".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rows import make_row
 from longctx.records import Row
 from longctx.report.summary import Summary, summarise
 from longctx.store import RunFolder
+from longctx.tasks.canary import DEPTHS as PLACES
 
 TASK = "niah_single:digits=7:max_new_tokens=16"
 LENGTHS, DEPTHS, TRIALS = [1024, 2048, 4096], [0.0, 0.5, 1.0], 3
@@ -78,3 +80,88 @@ def write_run(folder: Path, rows: list[Row] = ROWS, **changes: Any) -> Path:
         for row in rows:
             run.append(row)
     return folder
+
+
+SERVED = {"backend": "openai", "base_url": "http://localhost:8000/v1", "api": "chat", "count_tolerance": 0.0}
+ACCOUNT = {
+    "num_requests": 40,
+    "num_prompt_tokens": 50_000,
+    "num_completion_tokens": 400,
+    "price_in": 2.0,
+    "price_out": 4.0,
+    "cost": 0.1016,
+    "concurrency": 4,
+}
+OFFSET = 3
+"""Tokens that the server adds to every prompt."""
+UNSCORED: dict[str, Any] = {"score": None, "near_miss": None, "error": "x"}
+
+
+def served(row: Row, **changes: Any) -> Row:
+    """The same row as a server answers it: the longer and the later the slower."""
+    values = {
+        "num_prompt_tokens": row.length - 16,
+        "server_prompt_tokens": row.length - 16 + OFFSET,
+        "cached_prompt_tokens": row.length // 4,
+        "ttft_seconds": row.length / 1024 + row.trial / 100,
+        "tpot_seconds": 0.008 + row.trial / 1000,
+        "server_model": "m-1",
+        "server_fingerprint": "fp-a",
+        "target_logprob": None,
+    }
+    return dataclasses.replace(row, **{**values, **changes})
+
+
+def canaries(length: int, found: Iterable[float] = PLACES, **changes: Any) -> list[Row]:
+    """The canaries of one length; `found` are the places whose code the answer says."""
+    return [
+        served(
+            make_row(
+                sample_id=f"canary/{length}/{place}",
+                length=length,
+                depth=place,
+                control="canary",
+                answer=" 4043756." if place in found else " 1.",
+                score=float(place in found),
+            ),
+            **changes,
+        )
+        for place in PLACES
+    ]
+
+
+def served_rows() -> list[Row]:
+    """Read whole to 2k; at 4k another version answers, which cuts the middle and counts what is left."""
+    rows = [served(row) for row in grid(lengths=LENGTHS[:2])]
+    cut: dict[str, Any] = {
+        "status": "truncated",
+        "server_fingerprint": "fp-b",
+        "server_prompt_tokens": 2048 + OFFSET,
+        **UNSCORED,
+    }
+    rows += [served(row, **cut) for row in grid(lengths=LENGTHS[2:])]
+    silent: dict[str, Any] = {
+        "server_prompt_tokens": None,
+        "cached_prompt_tokens": None,
+        "ttft_seconds": None,
+        "tpot_seconds": None,
+    }
+    silent |= {"server_model": "", "server_fingerprint": "", "status": "too_long", "num_attempts": 2}
+    refused = canaries(4113, **silent, **UNSCORED)[2]
+    return [*rows, *canaries(1024), *canaries(2048), *canaries(4096, (0.0, 1.0), **cut), refused]
+
+
+def served_identity() -> dict[str, Any]:
+    """The same run of a server."""
+    known = identity(**SERVED)
+    known["model"]["offset_tokens"] = OFFSET
+    return known
+
+
+def make_served(
+    rows: list[Row] | None = None, accounts: Iterable[dict[str, Any]] = (ACCOUNT,), num_killed: int = 0
+) -> Summary:
+    """The summary of a run of a server, in as many starts as there are accounts, and some that were killed."""
+    spent = list(accounts)
+    manifest = {**served_identity(), "schema_version": 1, "starts": [{}] * (len(spent) + num_killed), "spent": spent}
+    return summarise(manifest, served_rows() if rows is None else rows)

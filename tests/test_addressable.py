@@ -46,7 +46,7 @@ def test_a_cut_that_the_server_counts() -> None:
     cut = failed(4096, "truncated", found="me", server_prompt_tokens=2048)
     verdict = judged(canaries(1024), canaries(2048), cut)
     assert (verdict.accepts, verdict.reads, verdict.cuts) == (4096, 2048, 4096)
-    assert verdict.sentence.endswith("cuts at 4,096: counted 2,048 of 4,080, the start is missing.")
+    assert verdict.sentence.endswith("cuts the start from 4,096: counted 2,048 of 4,080.")
 
 
 @pytest.mark.parametrize(("found", "lost"), [("me", "start"), ("se", "middle"), ("sm", "end"), ("m", "start and end")])

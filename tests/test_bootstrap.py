@@ -161,6 +161,11 @@ def test_a_pair_with_a_failed_half_does_not_count() -> None:
     assert length_differences(scores(values)) == ()
 
 
+def test_a_single_length_differs_from_no_other() -> None:
+    for num_trials in (1, 3, 12):
+        assert length_differences(scores(np.ones((num_trials, 1, 5)))) == ()
+
+
 def test_runs_are_compared_where_they_overlap() -> None:
     first = Scores((1024, 2048), (0.0, 0.5), np.ones((20, 2, 2)))
     values = np.ones((12, 2, 3))

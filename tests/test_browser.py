@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_runs import DEPTHS, FAILED, LENGTHS, WRONG, grid, make_summary, write_run
+from report_runs import DEPTHS, FAILED, LENGTHS, WRONG, grid, make_served, make_summary, served, write_run
 
 from longctx.report.write import read_summary, write_report
 
@@ -181,6 +181,32 @@ def test_nothing_injected_could_run_or_call_home(browser: Any, report: Path) -> 
     assert asked == [report.as_uri(), "csp"]
     assert "owned" not in opened.title()
     opened.close()
+
+
+def test_what_a_server_calls_itself_stays_text(browser: Any, tmp_path: Path) -> None:
+    """One version of it is named in a sentence, several in a table; both are read at 700 pixels."""
+    for rows in (
+        [served(row, server_fingerprint=ATTACKS[2], server_model=ATTACKS[0]) for row in grid()],
+        [served(row, server_fingerprint=ATTACKS[index % len(ATTACKS)]) for index, row in enumerate(grid())],
+    ):
+        write_report([make_served(rows)], tmp_path, ["html"])
+        opened = browser.new_page(viewport={"width": 700, "height": 900})
+        asked: list[str] = []
+        opened.on("request", lambda request, asked=asked: asked.append(request.url))
+        opened.goto((tmp_path / "report.html").as_uri())
+        shown = opened.locator("#server").inner_text()
+        distinct = {row.server_fingerprint for row in rows}
+        for attack in distinct - set(ATTACKS[7:]):
+            assert attack in shown
+        if len(distinct) > 1:
+            assert "the server states 10 fingerprints." in opened.locator("#verdict").inner_text()
+            assert r"\u202egnp.exe\u2066" in shown
+            assert "… (1,000,000 characters)" in shown
+        assert opened.locator("#server :is(script, img, svg, iframe, a, b)").count() == 0
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 700
+        assert "owned" not in opened.title()
+        assert len(asked) == 1
+        opened.close()
 
 
 def test_both_themes_are_legible_in_the_browser(browser: Any, tmp_path: Path) -> None:

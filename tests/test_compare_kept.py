@@ -135,7 +135,7 @@ def test_a_comparison_does_not_go_on_with_a_source_that_says_it_is_another(
     servers: tuple[Server, Server], model_folder: Path, tmp_path: Path
 ) -> None:
     compare(servers, model_folder, tmp_path, *GRID, "--max-requests", "20")
-    servers[1].fingerprint = "fp-8"
+    servers[1].switches_above = 0
     result = compare(servers, model_folder, tmp_path, *GRID)
     assert result.exit_code == 2
     assert 'sources.b.fingerprint.server.fingerprint: "fp-7" -> "fp-8"' in result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +124,34 @@ def test_a_budget_stops_cleanly_and_the_report_is_drawn(server: Server, model_fo
     assert "This run is not finished" in (tmp_path / "report.html").read_text()
     assert sweep(server, model_folder, tmp_path).exit_code == 0
     assert len(tasks(read_rows(tmp_path))) == 6
+
+
+def test_the_account_is_kept_and_the_report_shows_it(server: Server, model_folder: Path, tmp_path: Path) -> None:
+    sweep(server, model_folder, tmp_path, "--max-requests", "14", "--price-in", "2", "--price-out", "4")
+    sweep(server, model_folder, tmp_path, "--concurrency", "1")
+    first, second = read_manifest(tmp_path)["spent"]
+    assert (first["num_requests"], first["concurrency"], first["price_in"]) == (14, 4, 2.0)
+    tokens = first["num_prompt_tokens"], first["num_completion_tokens"]
+    assert first["cost"] == pytest.approx((2 * tokens[0] + 4 * tokens[1]) / 1e6)
+    assert (second["concurrency"], second["price_in"], second["cost"]) == (1, None, None)
+    assert first["num_requests"] + second["num_requests"] == len(server.seen)
+    page = (tmp_path / "report.html").read_text()
+    assert f"{len(server.seen)} requests in 2 starts with " in page
+    assert f"Cost: {first['cost']:,.4f}, a million prompt and completion tokens at 2 and 4. 1 of the starts" in page
+    assert "It states the model served-v1 and the fingerprint fp-7." in page
+    assert "Its own token counts are ours" in page
+    assert "TTFT" in page
+
+
+def test_a_model_that_is_exchanged_midway_is_said_loudly(server: Server, model_folder: Path, tmp_path: Path) -> None:
+    server.switches_above = 400
+    result = sweep(server, model_folder, tmp_path)
+    assert result.exit_code == 0, result.output
+    said = "More than one version answered: the server states 2 models and 2 fingerprints."
+    assert said in " ".join(result.output.split())
+    page = (tmp_path / "report.html").read_text()
+    assert page.index(said) < page.index('<section id="capacity">')
+    assert "<td>served-v2</td>" in re.sub(r' class="text" dir="auto"', "", page)
 
 
 @pytest.mark.parametrize("fault", ["wrong_key", "echo_key"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 
 from longctx.cli import main
 from longctx.engine import sources
@@ -208,13 +210,38 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(calls) == 1
 
 
+def test_processes_that_start_together_convert_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF and more")
+    source = find_source(str(tmp_path / "m.gguf"))
+    inside, calls = threading.Event(), []
+
+    def convert(_: ModelSource, folder: Path) -> None:
+        calls.append(folder)
+        other.start()
+        assert inside.wait(60)  # the other has seen that there is no folder
+        folder.mkdir()
+
+    def lock(path: str) -> FileLock:
+        if threading.current_thread() is other:
+            inside.set()
+        return FileLock(path)
+
+    other = threading.Thread(target=sources.prepare, args=(source,))
+    monkeypatch.setattr(sources, "_convert", convert)
+    monkeypatch.setattr("filelock.FileLock", lock)
+    assert sources.prepare(source).path == str(sources.converted_folder(source))
+    other.join()
+    assert len(calls) == 1
+
+
 def test_a_file_that_is_no_gguf_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGCTX_CACHE", str(tmp_path / "cache"))
     (tmp_path / "m.gguf").write_bytes(b"not a gguf file")
     source = find_source(str(tmp_path / "m.gguf"))
     with pytest.raises(ModelError, match=r"Cannot convert m\.gguf"):
         sources.prepare(source)
-    assert not list(sources.converted_folder(source).parent.iterdir())
+    left = list(sources.converted_folder(source).parent.iterdir())
+    assert [path for path in left if path.suffix != ".lock"] == []
 
 
 def test_dtype_and_device_are_chosen_by_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

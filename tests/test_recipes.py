@@ -7,10 +7,12 @@ import re
 import struct
 import subprocess
 import tarfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +227,7 @@ def test_lines_of_an_r_data_file_are_its_texts(tmp_path: Path) -> None:
 def test_a_package_without_the_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"@books/tale 1.2 \(npm\) holds no file package/chapter_\*\.txt"):
         extract(package(), tarball(tmp_path / "x.tgz", {"package/readme.md": b""}))
-    with pytest.raises(ConfigError, match="a format is one of plain, longest-string, r-lines"):
+    with pytest.raises(ConfigError, match="a format is one of plain, gutenberg, longest-string, r-lines"):
         extract(package(format="pdf"), tarball(tmp_path / "x.tgz", {}))
 
 
@@ -299,8 +301,73 @@ def test_a_missing_package_manager_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="npm is needed"):
         download(package(), tmp_path)
-    with pytest.raises(ConfigError, match="kind pypi, npm, debian"):
+    with pytest.raises(ConfigError, match="kind pypi, npm, debian, url"):
         download(package("floppy"), tmp_path)
+
+
+# The web.
+
+
+BOOK = (
+    "\ufeffThe Project Gutenberg eBook of A Tale\r\n*** START OF THE PROJECT GUTENBERG EBOOK A TALE ***\r\n"
+    "It began.\r\nIt ended.\r\n*** END OF THE PROJECT GUTENBERG EBOOK A TALE ***\r\nThe licence.\r\n"
+)
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[str, list[str]]]:
+    """A web site on loopback that has /tale and nothing else, and what was asked of it."""
+    asked: list[str] = []
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/tale" else 404)
+            self.end_headers()
+            self.wfile.write(BOOK.encode() if self.path == "/tale" else b"nothing")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def write_url_recipe(shelf: Path, url: str, sha256: str = "") -> None:
+    (shelf / "haystacks" / "recipes" / "book.toml").write_text(
+        f'title = "A tale"\nlicence = "CC0"\n[[packages]]\nkind = "url"\npackage = "{url}"\nformat = "gutenberg"\n'
+        f'sha256 = "{sha256}"\n'
+    )
+
+
+def test_a_book_on_the_web_is_fetched_once(shelf: Path, site: tuple[str, list[str]]) -> None:
+    url, asked = site
+    write_url_recipe(shelf, f"{url}/tale")
+    (written,) = fetch("book")
+    assert fetch("book") == []
+    assert asked == ["/tale"]
+    assert list(get_source("book").sentences(0)) == ["It began.", "It ended."]
+    assert json.loads(written.read_text())["text"].strip() == "It began.\r\nIt ended."
+
+
+def test_what_is_not_the_book_is_refused(shelf: Path, site: tuple[str, list[str]]) -> None:
+    url, _ = site
+    write_url_recipe(shelf, f"{url}/tale", sha256=kept(TEXTS))
+    with pytest.raises(ConfigError, match=r"/tale \(url\) has SHA-256 .*: not kept"):
+        fetch("book")
+    write_url_recipe(shelf, f"{url}/lost")
+    with pytest.raises(ConfigError, match="/lost cannot be had: 404"):
+        fetch("book")
+    write_url_recipe(shelf, "file:///etc/passwd")
+    with pytest.raises(ConfigError, match="is no http or https address"):
+        fetch("book")
+    with pytest.raises(ConfigError, match=r"START OF and .* END OF"):
+        extract(package(format="gutenberg"), tarball(shelf / "x.tgz", CHAPTERS))
+    assert files(shelf) == []
 
 
 # The recipes that come with longctx.
@@ -314,11 +381,15 @@ def test_recipes_are_complete(name: str) -> None:
     parts = [load_recipe(part) for part in recipe.recipes]
     assert bool(parts) != bool(recipe.packages)
     if parts:
-        assert recipe.num_tokens == sum(part.num_tokens for part in parts)
+        assert recipe.num_tokens == sum(part.num_tokens or 0 for part in parts)
     for part in recipe.packages:
-        assert re.fullmatch("[0-9a-f]{64}", part.sha256)
-        assert part.kind in ("pypi", "npm", "debian")
+        if part.kind == "url":
+            assert (part.package[:8], part.format) == ("https://", "gutenberg")
+        else:
+            assert part.kind in ("pypi", "npm", "debian")
+            assert re.fullmatch("[0-9a-f]{64}", part.sha256)
+            assert recipe.num_tokens
 
 
 def test_there_is_enough_natural_prose() -> None:
-    assert load_recipe("public-domain").num_tokens >= 4_000_000
+    assert (load_recipe("public-domain").num_tokens or 0) >= 4_000_000

@@ -7,14 +7,18 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from report_runs import DEPTHS, FAILED, LENGTHS, grid, make_summary
 from rows import make_row
 
+from longctx.records import ServedStatus
 from longctx.report.bars import draw_bars
 from longctx.report.curves import draw_curve
 from longctx.report.groups import TaskGroup, group_tasks
@@ -207,6 +211,47 @@ def test_wide_heatmaps_drop_labels_rather_than_grow() -> None:
     shown = texts(svg(figure))
     assert "3/3" not in shown
     assert "30k" in shown
+    assert any("the lighter the more are right, crossed: no score, struck: not run" in text for text in shown)
+
+
+@pytest.mark.parametrize("num_columns", [3, 10, 14])
+def test_what_stands_in_a_cell_stays_inside_it(num_columns: int) -> None:
+    """Also the longest status, and counts of a hundred with their marks."""
+    lengths, statuses = [1024 * 2**i for i in range(num_columns)], [s for s in get_args(ServedStatus) if s != "empty"]
+    rows = [
+        make_row(**{**FAILED, "status": status}, sample_id=f"{i}", length=lengths[i % 3], depth=i // 3 / 3)
+        for i, status in enumerate(statuses)
+    ]
+    rows += grid({(lengths[-1], 0.0, 0): {"score": 0.0}}, lengths[-1:], [0.0], trials=100)
+    summary = make_summary(rows, lengths=lengths, depths=[0.0, 1 / 3, 2 / 3, 1.0], trials=100)
+    figure = draw_heatmap(group_of(summary), LIGHT, "t")
+    cells = figure.axes[1]
+    assert len(cells.texts) >= len(statuses)
+    frames = {(p.get_x(), p.get_y()): p for p in cells.patches if isinstance(p, Rectangle)}
+    for text in cells.texts:
+        x, y = text.get_position()
+        inner, outer = text.get_window_extent(), frames[x - 0.48, y - 0.46].get_window_extent()
+        assert inner.x0 >= outer.x0, text.get_text()
+        assert inner.x1 <= outer.x1, text.get_text()
+        assert inner.height <= outer.height, text.get_text()
+        assert float(text.get_fontsize()) >= 6.5
+
+
+def test_what_was_measured_wrong_differs_in_grey_from_what_was_not_measured() -> None:
+    """A hatch for no score, another for not run, and a frame in every theme where accuracy is 0."""
+    special: dict[tuple[int, float, int], dict[str, Any]]
+    special = {(1024, 0.0, trial): {"score": 0.0} for trial in range(3)}
+    special |= {(2048, 0.0, trial): FAILED for trial in range(3)}
+    rows = [row for row in grid(special) if (row.length, row.depth) != (4096, 0.0)]
+    for theme in THEMES.values():
+        patches = draw_heatmap(group_of(make_summary(rows)), theme, "t").axes[1].patches
+        wrong, failed, missing = (
+            next(p for p in patches if isinstance(p, Rectangle) and round(p.get_x() + 0.48) == x and p.get_y() < 0)
+            for x in range(3)
+        )
+        assert [patch.get_hatch() for patch in (wrong, failed, missing)] == [None, "xxx", "//"]
+        for patch in (wrong, failed, missing):
+            assert contrast(to_hex(patch.get_edgecolor()), theme.paper) >= 3.0
 
 
 def test_pictures_of_several_tasks_have_names_of_their_own() -> None:

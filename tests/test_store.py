@@ -84,6 +84,17 @@ def test_what_a_start_took_is_noted_at_its_end(tmp_path: Path) -> None:
     assert len(manifest["starts"]) == 3
 
 
+def test_what_was_spent_is_kept_beside_it(tmp_path: Path) -> None:
+    for num_requests in (1, 2):
+        with open_folder(tmp_path) as folder:
+            folder.record_spent({"num_requests": num_requests})
+    with open_folder(tmp_path) as folder:
+        folder.record_end({"flops": 1})
+    manifest = read_manifest(tmp_path)
+    assert manifest["spent"] == [{"num_requests": 1}, {"num_requests": 2}]
+    assert manifest["ends"] == [{"flops": 1}]
+
+
 def test_a_folder_of_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     with open_folder(tmp_path) as folder:
         folder.append(make_row())

@@ -12,7 +12,7 @@ from longctx.calibrate.expectation import Expectation
 from longctx.calibrate.judge import OFF, Finding, Judged, judge_rows
 from longctx.phantom.keys import share_answered
 from longctx.records import Row
-from longctx.statistics import Interval, LengthResult, effective_length, wilson
+from longctx.statistics import Interval, LengthResult, effective_length_of_counts, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _effective(task: str, judged: Sequence[Judged]) -> EffectivePair:
         )
         designed.append(LengthResult(length, wanted, len(column)))
         measured.append(LengthResult(length, right, len(scored), len(column) - len(scored)))
-    return EffectivePair(task, effective_length(designed).value, effective_length(measured).value)
+    return EffectivePair(task, effective_length_of_counts(designed).value, effective_length_of_counts(measured).value)
 
 
 def _share(case: Case, judged: Sequence[Judged]) -> Share | None:

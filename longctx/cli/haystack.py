@@ -17,13 +17,14 @@ def list_haystacks() -> None:
 
     for recipe in map(load_recipe, recipe_names()):
         here = "fetched" if is_fetched(recipe) else "-"
-        click.echo(f"{recipe.name:20} {recipe.num_tokens:>10,} tokens  {here:8} {recipe.title} ({recipe.licence})")
+        size = "not counted" if recipe.num_tokens is None else f"{recipe.num_tokens:,} tokens"
+        click.echo(f"{recipe.name:20} {size:>17}  {here:8} {recipe.title} ({recipe.licence})")
 
 
 @command.command()
 @click.argument("name")
 def fetch(name: str) -> None:
-    """Fetch a corpus from the package archives that this machine knows, and check its checksum."""
+    """Fetch a corpus from the package archives that this machine knows, or the web, and check its checksum."""
     from longctx.haystack.recipes import fetch as fetch_recipe
 
     written = fetch_recipe(name)

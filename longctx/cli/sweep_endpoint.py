@@ -108,4 +108,6 @@ def _answer(
             return error
         finally:
             print_spent(client.ledger, settings)
+            asked = {"ended": environment.utc_now(), "concurrency": settings.concurrency}
+            folder.record_spent(asked | client.ledger.account())
     return None

@@ -213,16 +213,11 @@ def said_before(token_ids: TokenIds) -> NDArray[np.int32]:
     total = len(token_ids)
     if total == 0:
         return np.zeros(0, dtype=np.int32)
-    around = np.resize(token_ids, total + _NGRAM - 1)
-    hashes = np.zeros(total, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for place in range(_NGRAM):
-            hashes *= np.uint64(0x9E3779B97F4A7C15)
-            hashes += around[place : place + total].astype(np.uint64) + np.uint64(1)
-            hashes ^= hashes >> np.uint64(29)
+    hashes = _ngram_hashes(token_ids)
     order = np.argsort(hashes, kind="stable").astype(np.int32)
+    hashes = hashes[order]
     new = np.ones(total, dtype=np.bool_)
-    new[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    np.not_equal(hashes[1:], hashes[:-1], out=new[1:])
     # Among equal ones, which stand in the order of the text, the one before the first is the last.
     firsts = np.flatnonzero(new)
     lasts = np.append(firsts[1:], total) - 1
@@ -230,6 +225,18 @@ def said_before(token_ids: TokenIds) -> NDArray[np.int32]:
     found[order[1:]] = order[1:] - order[:-1]
     found[order[firsts]] = order[firsts] - order[lasts] + total
     return found
+
+
+def _ngram_hashes(token_ids: TokenIds) -> NDArray[np.uint64]:
+    """Of the 8-gram that begins at each token; those at the end go on at the start."""
+    around = np.resize(token_ids, len(token_ids) + _NGRAM - 1)
+    hashes = np.zeros(len(token_ids), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for place in range(_NGRAM):
+            hashes *= np.uint64(0x9E3779B97F4A7C15)
+            hashes += around[place : place + len(token_ids)].astype(np.uint64) + np.uint64(1)
+            hashes ^= hashes >> np.uint64(29)
+    return hashes
 
 
 def count_repeated(before: NDArray[np.int32], starts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -105,7 +105,7 @@ def if_converted(source: ModelSource) -> ModelSource:
 
 
 def prepare(source: ModelSource) -> ModelSource:
-    """The same model as safetensors: a GGUF file is converted, in float32, if it was not yet.
+    """The same model as safetensors: a GGUF file is converted, in float32, if it was not yet, by one process alone.
 
     Raises ModelError for a file that transformers cannot read, or no room for the result.
     """
@@ -113,9 +113,24 @@ def prepare(source: ModelSource) -> ModelSource:
         return source
     folder = converted_folder(source)
     if not folder.exists():
-        print(f"Converting {source.gguf_file} to safetensors, once, into {folder}", file=sys.stderr)
-        _convert(source, folder)
+        with _alone(folder):
+            if not folder.exists():
+                print(f"Converting {source.gguf_file} to safetensors, once, into {folder}", file=sys.stderr)
+                _convert(source, folder)
     return if_converted(source)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The processes of one launch all want the same folder: the others wait for the first."""
+    from filelock import FileLock
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            yield
+    except OSError as error:
+        raise ModelError(f"Cannot write into {folder.parent}: {error}") from error
 
 
 def _convert(source: ModelSource, folder: Path) -> None:
@@ -125,7 +140,6 @@ def _convert(source: ModelSource, folder: Path) -> None:
 
     unfinished: Path | None = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(source.path, **source.arguments)
@@ -138,8 +152,7 @@ def _convert(source: ModelSource, folder: Path) -> None:
             tokenizer.save_pretrained(unfinished)
         os.replace(unfinished, folder)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
-        if not folder.exists():  # another process may have finished first
-            raise ModelError(f"Cannot convert {source.gguf_file} into {folder.parent}: {error}") from error
+        raise ModelError(f"Cannot convert {source.gguf_file} into {folder.parent}: {error}") from error
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)

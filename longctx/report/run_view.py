@@ -12,6 +12,7 @@ from typing import Any
 from longctx.config import SweepConfig
 from longctx.records import Row
 from longctx.report.costs import Cost
+from longctx.report.server_words import served_cost_lines, server_lines
 from longctx.report.summary import Summary
 from longctx.report.words import caveats, plain_words
 from longctx.tasks import task_classes
@@ -31,8 +32,15 @@ class RunView:
     failed: tuple[Row, ...]
     wrong: tuple[Row, ...]
     cost_lines: tuple[str, ...]
+    server_lines: tuple[str, ...]
+    """Empty for a model that was not behind a server."""
     command: str
     """That runs the same sweep again; empty for results of another tool."""
+
+    @property
+    def server_warning(self) -> str | None:
+        """That one run measured several models."""
+        return self.summary.server.warning if self.summary.server else None
 
     @property
     def failed_lengths(self) -> list[int]:
@@ -60,7 +68,8 @@ def view_run(label: str, summary: Summary) -> RunView:
         statuses=dict(sorted(statuses.items())),
         failed=summary.failed[:_LISTED],
         wrong=summary.wrong[:_LISTED],
-        cost_lines=() if summary.cost is None else tuple(_cost_lines(summary.cost, summary.repeated_share)),
+        cost_lines=() if summary.cost is None else tuple(_cost_lines(summary, summary.cost)),
+        server_lines=() if summary.server is None else tuple(server_lines(summary.server)),
         command="" if summary.manifest is None else repeat_command(summary.manifest["config"]),
     )
 
@@ -104,23 +113,34 @@ def _haystack(summary: Summary, config: Mapping[str, Any]) -> str:
     return f"{haystack}, where a task brings none of its own" if own else haystack
 
 
-def _cost_lines(cost: Cost, repeated_share: float) -> list[str]:
-    lines = [
+def _cost_lines(summary: Summary, cost: Cost) -> list[str]:
+    repeated = (
+        f"At most {100 * summary.repeated_share:.1f} % of the filler's sequences of 8 tokens "
+        "had come before in the same text."
+    )
+    if summary.server is not None:
+        return [*served_cost_lines(summary.server, cost), repeated]
+    return [
         f"{cost.num_prefilled_tokens:,} prompt tokens were computed for {cost.num_prompt_tokens:,} asked; "
         f"{cost.reused_share:.0%} were reused from prompts with the same beginning. "
         f"{cost.num_prefilled_prefix_tokens:,} of the computed ones are in documents and what stands before them.",
         f"{cost.num_completion_tokens:,} tokens of answers.",
-        f"At most {100 * repeated_share:.1f} % of the filler's sequences of 8 tokens had come before in the same text.",
+        repeated,
+        *_speed_lines(cost),
     ]
-    if cost.tflops is not None:
-        counted = "" if cost.num_ended == cost.num_starts else f", in {cost.num_ended} of {cost.num_starts} starts"
-        lines.append(
-            f"{cost.flops:.3g} floating-point operations in {cost.seconds:,.0f} seconds without loading the model: "
-            f"{_rate(cost.tflops)}{counted}."
-        )
-        tiers = ", ".join(f"{size / 2**30:.2f} GiB {_TIERS.get(tier, tier)}" for tier, size in cost.kv_bytes.items())
-        lines.append(f"Keys and values, at most: {tiers}.")
-    return lines
+
+
+def _speed_lines(cost: Cost) -> list[str]:
+    """Of the starts that ended; none if none did."""
+    if cost.tflops is None:
+        return []
+    counted = "" if cost.num_ended == cost.num_starts else f", in {cost.num_ended} of {cost.num_starts} starts"
+    tiers = ", ".join(f"{size / 2**30:.2f} GiB {_TIERS.get(tier, tier)}" for tier, size in cost.kv_bytes.items())
+    return [
+        f"{cost.flops:.3g} floating-point operations in {cost.seconds:,.0f} seconds without loading the model: "
+        f"{_rate(cost.tflops)}{counted}.",
+        f"Keys and values, at most: {tiers}.",
+    ]
 
 
 _TIERS = {"device": "on the device", "host": "in host memory", "disk": "written to disk"}

@@ -15,6 +15,7 @@ from longctx.report.cells import CellResult, make_cells
 from longctx.report.controls import SHOWN, ControlResult, control_results
 from longctx.report.costs import Cost, sum_costs
 from longctx.report.hops import HopResult, SpanResult, hop_results, span_results
+from longctx.report.server import Server, summarise_server
 from longctx.report.verdict import Verdict, judge
 from longctx.statistics import RULES, LengthResult, Scores
 
@@ -95,6 +96,8 @@ class Summary:
     reach: Addressable | None = None
     """What the canaries showed; None where none was asked for."""
     addressable: Capacity | None = None
+    server: Server | None = None
+    """None for a model that was not behind one."""
     cost: Cost | None = None
     repeated_share: float = 0.0
     """The largest share of 8-grams that a document's filler had said before."""
@@ -154,6 +157,7 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
         canaries=tuple(canaries),
         reach=reach,
         addressable=by_answers(own) if reach is None else by_canaries(reach),
+        server=summarise_server(manifest, rows),
         cost=sum_costs(rows, manifest),
         repeated_share=max((row.repeated_share for row in own), default=0.0),
         manifest=manifest,

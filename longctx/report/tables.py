@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from longctx.addressable import Addressable
 from longctx.errors import ConfigError
+from longctx.records import Row
 from longctx.report.capacity import Capacity
 from longctx.report.groups import run_labels
+from longctx.report.server import Server, measure
 from longctx.report.summary import Summary, TaskSummary
 
 if TYPE_CHECKING:
@@ -24,7 +28,11 @@ def cells_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
     for label, summary in zip(run_labels(summaries), summaries, strict=True):
         for task in summary.tasks:
-            lines += [{"run": label, "model": summary.model, **line} for line in _lines(task)]
+            served = _served_columns(summary, task)
+            lines += [
+                {"run": label, "model": summary.model, **line, **served.get((line["length"], line["depth"]), {})}
+                for line in _lines(task)
+            ]
     return pd.DataFrame(lines)
 
 
@@ -64,6 +72,27 @@ def _lines(task: TaskSummary) -> list[dict[str, Any]]:
             }
         )
     return lines
+
+
+def _served_columns(summary: Summary, task: TaskSummary) -> dict[tuple[int, float | None], dict[str, Any]]:
+    """What a server showed in each cell, by length and depth; empty for a run without one."""
+    if summary.server is None:
+        return {}
+    found: defaultdict[tuple[int, float | None], list[Row]] = defaultdict(list)
+    for row in summary.rows:
+        if row.task == task.task:
+            found[row.length, row.depth].append(row)
+    measured = {place: measure(rows, summary.server.offset) for place, rows in found.items()}
+    return {
+        place: {
+            "median_ttft_seconds": one.ttft and one.ttft.median,
+            "median_tpot_seconds": one.tpot and one.tpot.median,
+            "token_gap_low": one.gap and one.gap.low,
+            "token_gap_high": one.gap and one.gap.high,
+            "cached_share": one.cached_share,
+        }
+        for place, one in measured.items()
+    }
 
 
 def rows_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
@@ -108,6 +137,8 @@ def to_json(summaries: Sequence[Summary]) -> bytes:
             "origin": summary.origin,
             "manifest": summary.manifest,
             "capacities": [_capacity(capacity) for capacity in summary.capacities],
+            "addressable": _reach(summary.reach) if summary.reach else None,
+            "server": _server(summary.server) if summary.server else None,
             "tasks": [_task(task) for task in summary.tasks],
         }
         for label, summary in zip(run_labels(summaries), summaries, strict=True)
@@ -117,6 +148,15 @@ def to_json(summaries: Sequence[Summary]) -> bytes:
 
 def _capacity(capacity: Capacity) -> dict[str, Any]:
     return dataclasses.asdict(capacity) | {"text": capacity.label}
+
+
+def _reach(reach: Addressable) -> dict[str, Any]:
+    return {"sentence": reach.sentence} | dataclasses.asdict(reach)
+
+
+def _server(server: Server) -> dict[str, Any]:
+    by_length = [{"length": length, **dataclasses.asdict(found)} for length, found in server.by_length.items()]
+    return dataclasses.asdict(server) | {"by_length": by_length, "warning": server.warning}
 
 
 def _task(task: TaskSummary) -> dict[str, Any]:

@@ -86,9 +86,10 @@ def _at_failure(point: LengthPoint) -> str:
 
 
 def _notes(found: EffectiveLength, points: Sequence[LengthPoint]) -> list[str]:
-    fewest = min(points, key=lambda point: point.effective_num)
     needed = samples_to_show(found.threshold)
-    if fewest.effective_num >= needed:
+    scored = [point for point in points if point.counts.num_scored]
+    fewest = min(scored, key=lambda point: point.effective_num, default=None)
+    if fewest is None or fewest.effective_num >= needed:
         return []
     num = fewest.counts.num_scored
     effective = "" if round(fewest.effective_num) == num else f" (effective n = {fewest.effective_num:.0f})"

@@ -4,6 +4,7 @@ Everything here takes numbers and gives records. A task's scores go in as `Score
 
     length_estimates, length_differences, run_differences     means over several cells, with intervals
     effective_lengths                                         under RULES, side by side
+    effective_length_of_counts                                under RULER's, where counts are all that is known
     check_monotone                                            and a monotone fit, where it is not refuted
     worse_cells                                               cells worse than the rest of their length
     fit_curve                                                 of an adaptive sweep
@@ -16,8 +17,8 @@ from longctx.statistics.bootstrap import estimate_means, length_estimates
 from longctx.statistics.cells import CellTest, worse_cells
 from longctx.statistics.curve import FittedCurve, fit_curve
 from longctx.statistics.differences import Difference, length_differences, run_differences
-from longctx.statistics.effective import EffectiveLength, LengthResult, effective_length, effective_lengths
-from longctx.statistics.intervals import Estimate, Interval, wilson
+from longctx.statistics.effective import EffectiveLength, LengthResult, effective_length_of_counts, effective_lengths
+from longctx.statistics.intervals import Estimate, Interval, median_interval, wilson
 from longctx.statistics.monotone import Monotone, check_monotone
 from longctx.statistics.power import SweepPower, sweep_power
 from longctx.statistics.rules import RULER_THRESHOLD, RULES, Rule
@@ -38,12 +39,13 @@ __all__ = [
     "Scores",
     "SweepPower",
     "check_monotone",
-    "effective_length",
+    "effective_length_of_counts",
     "effective_lengths",
     "estimate_means",
     "fit_curve",
     "length_differences",
     "length_estimates",
+    "median_interval",
     "run_differences",
     "sweep_power",
     "wilson",

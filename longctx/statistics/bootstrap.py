@@ -64,7 +64,7 @@ def draw_means(values: Values, least: float, most: float, effect: float) -> Draw
     Values lie between `least` and `most`; `effect` is their design effect. The draws are the same in every call.
     """
     mask = ~np.isnan(values)
-    num_trials, num_groups, _ = values.shape
+    num_trials, num_groups, num_items = values.shape
     filled, one = np.where(mask, values, 0.0), _gammas(num_groups, 1.0, 1)
     per_group = mask.any(2).sum(0)
     if per_group.max(initial=0) and per_group[per_group > 0].min() >= MIN_TRIALS:
@@ -74,9 +74,10 @@ def draw_means(values: Values, least: float, most: float, effect: float) -> Draw
         # One effective sample weighs its share of what all of this draw weigh.
         extra = one * weight * effect / np.maximum(1, counts.sum(0))
     else:
-        sums = filled.transpose(0, 2, 1).reshape(-1, num_groups)
-        counts = mask.transpose(0, 2, 1).reshape(-1, num_groups).astype(float)
-        weights = _gammas(len(sums), round(1 / effect, 3), 0)
+        num = num_trials * num_items
+        sums = filled.transpose(0, 2, 1).reshape(num, num_groups)
+        counts = mask.transpose(0, 2, 1).reshape(num, num_groups).astype(float)
+        weights = _gammas(num, round(1 / effect, 3), 0)
         total, weight, extra = weights @ sums, weights @ counts, one
     both = np.maximum(weight + extra, _TINY)
     return Draws((total + extra * least) / both, (total + extra * most) / both)

@@ -35,7 +35,7 @@ def length_differences(
     """Accuracy at every longer length less that at the shortest, or at the one before it.
 
     Paired: a trial asks the same at every length and depth, so only pairs of which both are scored count. Lengths
-    without any pair are left out.
+    without any pair are left out; of a single length there is none.
     """
     values = scores.values
     base = values[:, :1] if against == "shortest" else values[:, :-1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from longctx.statistics.bootstrap import Values, design_effect, draw_means
 from longctx.statistics.intervals import Interval, wilson
-from longctx.statistics.rules import RULER_THRESHOLD, RULES, Rule
+from longctx.statistics.rules import RULES, Rule
 from longctx.statistics.scores import Scores
 
 _ROUNDING = 1e-9
@@ -139,19 +139,20 @@ def _length_result(scores: Scores, index: int) -> LengthResult:
     return LengthResult(scores.lengths[index], int((values == 1.0).sum()), num_scored, values.size - num_scored)
 
 
-def effective_length(results: Sequence[LengthResult], threshold: float = RULER_THRESHOLD) -> EffectiveLength:
+def effective_length_of_counts(results: Sequence[LengthResult]) -> EffectiveLength:
     """RULER's rule on counts, with Wilson intervals, which take samples as independent.
 
     A length with an unscored sample does not pass: it was not measured. Raises ValueError without results.
     """
     if not results:
         raise ValueError("no results")
+    rule = RULES["ruler"]
     ordered = sorted(results, key=lambda result: result.length)
     intervals = [r.interval() or Interval(-1.0, -1.0) for r in ordered]
     accuracies = [-1.0 if r.accuracy is None else r.accuracy for r in ordered]
     bounds = np.array([accuracies, [i.low for i in intervals], [i.high for i in intervals]])
-    passes = (bounds >= threshold) & np.array([not r.num_failed for r in ordered])
+    passes = (bounds >= rule.threshold) & np.array([not r.num_failed for r in ordered])
     lengths = tuple(r.length for r in ordered)
     value, low, high = (_longest(lengths, row) for row in passes)
     failed = None if passes[0].all() else ordered[int(np.argmin(passes[0]))]
-    return EffectiveLength(Rule("ruler", threshold), lengths, value, low, high, failed)
+    return EffectiveLength(rule, lengths, value, low, high, failed)

@@ -34,7 +34,7 @@ def print_endpoint_plan(
         f"{', '.join(config.task)}; {config.design} documents; "
         f"{sum(sample.control == 'canary' for sample in samples)} canaries"
     )
-    priced = f"; at most {cost.max_cost:,.4f} at these prices" if settings.price_in or settings.price_out else ""
+    priced = f"; at most {cost.max_cost:,.4f} at these prices" if settings.has_prices else ""
     console.print(
         f"{cost.num_requests:,} requests, {cost.num_prompt_tokens:,} prompt tokens, "
         f"at most {cost.max_completion_tokens:,} completion tokens{priced}"
@@ -55,7 +55,7 @@ def print_addressable(verdict: Addressable) -> None:
 def print_spent(ledger: Ledger, settings: EndpointConfig) -> None:
     """Print what all requests came to, retries and what broke off included."""
     spent = ledger.spent
-    priced = f", {ledger.cost():,.4f} at these prices" if settings.price_in or settings.price_out else ""
+    priced = f", {ledger.cost():,.4f} at these prices" if settings.has_prices else ""
     new_console().print(
         f"spent: {spent.num_requests:,} requests, {spent.num_prompt_tokens:,} prompt tokens, "
         f"{spent.num_completion_tokens:,} completion tokens{priced}",

@@ -155,6 +155,8 @@ def print_summary(summary: Summary) -> None:
         console.print("\n".join([task.verdict.rule, *task.verdict.notes]), style="dim")
     if summary.is_past(summary.lengths[-1]):
         console.print("* past the advertised window", style="dim")
+    if summary.server and summary.server.warning:
+        console.print(f"[yellow]! {escape(summary.server.warning)}[/]")
     if summary.failed:
         console.print(f"[red]! {len(summary.failed)} samples have no score; the same command tries them again.[/]")
 

@@ -40,8 +40,12 @@ class EndpointConfig:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < float("inf"):
                 raise ConfigError(f"{name} is {value}; it must be a number from 0 up.")
-        if self.max_cost is not None and not (self.price_in or self.price_out):
+        if self.max_cost is not None and not self.has_prices:
             raise ConfigError("max_cost needs prices: add --price-in and --price-out, for a million tokens.")
+
+    @property
+    def has_prices(self) -> bool:
+        return bool(self.price_in or self.price_out)
 
     def timeout(self, num_prompt_tokens: int) -> float:
         """Seconds for a request with a prompt of this length."""

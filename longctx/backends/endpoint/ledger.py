@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from longctx.backends.endpoint.config import EndpointConfig
 from longctx.errors import SpentError
@@ -44,6 +46,12 @@ class Ledger:
     def cost(self) -> float:
         spent = self.spent
         return self._config.cost(spent.num_prompt_tokens, spent.num_completion_tokens)
+
+    def account(self) -> dict[str, Any]:
+        """What was spent and at what prices, for a manifest; all three None where no prices were given."""
+        config = self._config
+        money = {"price_in": config.price_in, "price_out": config.price_out, "cost": round(self.cost(), 6)}
+        return dataclasses.asdict(self.spent) | {key: money[key] if config.has_prices else None for key in money}
 
     def reserve(self, num_prompt_tokens: int, max_tokens: int) -> int:
         """A ticket for a request of at most this size; raises SpentError if the budget does not reach."""
