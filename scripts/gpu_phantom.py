@@ -1,7 +1,7 @@
 """Phantoms at 1M and 10M tokens through the streamed cache, with most keys and values in host memory.
 
 A phantom that sees half of each length is swept to that length, packed, and judged answer by answer: the heatmap must
-turn dark where it is designed to. `--device cpu --lengths 8k` tries the script itself where there is no GPU.
+turn dark where it is designed to. `--device cpu --lengths 8k --kv-device 8MiB` tries the script where there is no GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from longctx import environment
 from longctx.calibrate.cases import ADVERTISED, Case
 from longctx.calibrate.page import write_calibration
 from longctx.calibrate.result import CaseResult
-from longctx.calibrate.run import find_backend, run_case
+from longctx.calibrate.run import open_hf, run_case
 from longctx.config import SweepConfig
 from longctx.files import write_atomically
 from longctx.lengths import format_length, parse_lengths
@@ -56,7 +56,7 @@ def measure(case: Case, out: Path, device: str) -> tuple[CaseResult, dict[str, A
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     start = time.monotonic()
-    result = run_case(case, out, find_backend("hf"), _MODELS, device)
+    result = run_case(case, out, open_hf, _MODELS, device)
     seconds = time.monotonic() - start
     write_report([read_summary(out / result.folder)], out / result.folder)
     return result, {

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from longctx.backends.scripted import ScriptedBackend
 from longctx.calibrate import run as calibrate_run
-from longctx.calibrate.cases import Case, full_cases, quick_cases
+from longctx.calibrate.cases import Case, full_cases, quick_cases, through_server
 from longctx.calibrate.edges import EdgeResult, measure_edges
 from longctx.calibrate.expectation import Expectation, expect
 from longctx.calibrate.grid import lengths_around
@@ -24,7 +24,7 @@ from longctx.calibrate.result import CaseResult, summarise_case
 from longctx.cli import main
 from longctx.config import SweepConfig
 from longctx.documents.tokenizer import HubTokenizer
-from longctx.errors import ConfigError, UnknownNameError
+from longctx.errors import ConfigError
 from longctx.phantom.design import CHUNKS, Design
 from longctx.phantom.words import make_tokenizer
 from longctx.records import Prompt, Row, Sample
@@ -93,6 +93,9 @@ def judged(distance: int, seen: bool, depth: float = 0.5, design: Design = WINDO
         ({"needle_position": None}, "1234567", "mislabelled"),
         ({"length": 4096}, "1234567", "mislabelled"),
         ({"length": 0, "control": "short"}, "1234567", "as designed"),
+        ({"status": "empty", "score": None, "error": "no text", "answer": ""}, "", "as designed"),
+        ({"status": "empty", "score": None, "error": "no text", "answer": ""}, "1234567", "miss"),
+        ({"status": "truncated", "score": None, "error": "cut", "answer": ""}, "", "no score"),
     ],
 )
 def test_a_row_is_judged_by_what_was_designed(changes: dict[str, Any], text: str | None, finding: Finding) -> None:
@@ -105,6 +108,10 @@ def test_an_edge_is_measured_between_the_last_needle_seen_and_the_first_one_not(
     edge, *by_depth = measure_edges((1024,), rows)
     assert (edge.before, edge.after, edge.measured, edge.depth) == (1010, 1050, 1030, None)
     assert [one.depth for one in by_depth] == [0.0, 0.5]
+    result = CaseResult(case(), "run", tuple(rows), (edge, *by_depth), (), None, {})
+    assert result.edges_told == ("1,024 / 1,030, at 2 depths within 0.6 %",)
+    far = EdgeResult(1024, 0.5, 700, 1300)
+    assert CaseResult(case(), "run", (), (edge, far), (), None, {}).edges_told == ("1,024 / 1,030",)
     assert edge.fits
     assert not edge.contradicts
 
@@ -199,6 +206,14 @@ def test_a_needle_that_lost_its_value_is_expected_all_the_same(samples: list[Sam
     assert expect(broken, WINDOW).text == sample.targets[0]
 
 
+def test_silence_tells_that_a_needle_was_not_seen() -> None:
+    silent = row(status="empty", score=None, error="no text", answer="")
+    assert Judged(silent, wanted(""), "as designed").sees is False
+    assert Judged(silent, wanted("", can_say=False), "as designed").sees is None
+    lost = row(status="timeout", score=None, error="too late", answer="")
+    assert Judged(lost, wanted(""), "no score").sees is None
+
+
 def case(lengths: tuple[int, ...] = (700, 2048), design: Design = WINDOW) -> Case:
     config = SweepConfig(
         lengths=lengths, depths=(0.0, 1.0), trials=1, dtype="float32", controls=False, device="cpu", template="plain"
@@ -218,6 +233,40 @@ def test_a_share_counts_every_needle_in_sight_once() -> None:
     assert (result.share.num_right, result.share.num) == (8, 10)
     assert result.ok
     assert result.share.interval.low < 0.8 < result.share.interval.high
+
+
+def test_a_tier_that_held_nothing_was_not_measured() -> None:
+    found, expectations = [row()], {"a": wanted("1234567")}
+    host = dataclasses.replace(case(design=Design(ADVERTISED)), device_bytes=2**20)
+    disk = dataclasses.replace(case(design=Design(ADVERTISED)), on_disk=True)
+    for one, full, empty in (
+        (host, {"device": 2**20, "host": 2**21}, {"device": 2**20, "host": 0}),
+        (disk, {"device": 0, "disk": 2**22}, {"device": 2**20}),
+    ):
+        assert summarise_case(one, "run", found, expectations, full).ok
+        off = summarise_case(one, "run", found, expectations, empty)
+        assert off.verdict == f"off: nothing was kept in the tier {one.tier}"
+    assert summarise_case(host, "run", found, expectations, {"device": 2**20, "host": 2**21}).kept == (
+        "device 1.0 MiB, host 2.0 MiB"
+    )
+    assert [one.name.removeprefix("unlimited-isolated-float32") for one in (host, disk)] == ["-host", "-disk"]
+
+
+def test_a_server_is_asked_each_phantom_once() -> None:
+    url = "http://localhost:8000/v1"
+    cases = list(quick_cases())
+    served = through_server(cases, url)
+    assert len({one.name for one in served}) == len(served) < len(cases)
+    assert {one.design for one in served} == {one.design for one in cases}
+    assert {(one.config.backend, one.config.base_url, one.tier) for one in served} == {("openai", url, "device")}
+    # A server puts BOS before a text, and some chat templates begin with it.
+    assert {one.config.template for one in served} == {"plain"}
+
+
+def test_only_cases_whose_names_match_are_run() -> None:
+    result = CliRunner().invoke(main, ["calibrate", "--quick", "--only", "window-64k-*"])
+    assert result.exit_code == 2
+    assert "No case matches 'window-64k-*'. There are window-1k-isolated-float32, " in result.output
 
 
 def test_effective_lengths_are_compared_by_the_rule_of_the_report() -> None:
@@ -265,10 +314,10 @@ def test_the_command_ends_with_1_if_anything_is_off(
 ) -> None:
     """Any backend will do, and what it answers decides."""
     lengths = lengths_around(WINDOW, (0.0,), 700, 2600)
-    monkeypatch.setitem(calibrate_run.BACKENDS, "scripted", answering(answer))
+    monkeypatch.setattr(calibrate_run, "open_hf", answering(answer))
     monkeypatch.setattr("longctx.calibrate.cases.quick_cases", lambda: iter([case(lengths)]))
     out = tmp_path / "out"
-    result = CliRunner().invoke(main, ["calibrate", "--quick", "--backend", "scripted", "--out", str(out)])
+    result = CliRunner().invoke(main, ["calibrate", "--quick", "--processes", "1", "--out", str(out)])
     assert result.exit_code == code, result.output
     assert ("false alarm" in result.output.split("false alarms", 1)[1]) == bool(code)
     (told,) = json.loads((out / "calibration.json").read_text())
@@ -278,11 +327,6 @@ def test_the_command_ends_with_1_if_anything_is_off(
         assert case().name in (out / name).read_text()
 
 
-def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="backend 'hg'"):
-        calibrate_run.find_backend("hg")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -290,6 +334,8 @@ def test_an_unknown_backend_is_refused() -> None:
         (["--lengths", "..4k"], "goes to 8k tokens or more"),
         (["--quick", "--lengths", "..32k"], "leave out --lengths"),
         (["--quick", "--backend", "hg"], "Unknown backend 'hg'"),
+        (["--quick", "--base-url", "http://localhost:8000/v1"], "add --backend endpoint"),
+        (["--quick", "--backend", "endpoint", "--base-url", "localhost:8000"], "is not a base URL"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(arguments: list[str], message: str) -> None:
@@ -326,7 +372,8 @@ def test_a_full_calibration_has_every_kind_and_five_hundred_cells() -> None:
         assert any(design.muted and not design.edges for design in designs)
         assert any(design.muted and design.edges for design in designs)
         assert any(design.misread for design in designs)
-        assert any(one.on_disk for one in found)
+        assert {one.tier for one in found} == {"device", "host", "disk"}
+        assert any(design.local for design in designs)
         assert {one.config.design for one in found} == {"isolated", "packed"}
         assert {one.config.dtype for one in found} == {"float32", "bfloat16"}
         assert any(len(one.config.task) == 2 for one in found)

@@ -12,7 +12,7 @@ import torch
 
 from longctx.calibrate.cases import Case, quick_cases
 from longctx.calibrate.result import CaseResult
-from longctx.calibrate.run import calibrate, find_backend
+from longctx.calibrate.run import calibrate, open_hf
 from longctx.documents import isolated, packed
 from longctx.engine.blocks import BlockList, BlockView
 from longctx.engine.kv import StreamedCache
@@ -27,7 +27,7 @@ Patch = pytest.MonkeyPatch
 
 
 def run(cases: list[Case], folder: Path, phantoms: Path) -> list[CaseResult]:
-    return list(calibrate(cases, folder, find_backend("hf"), phantoms, "cpu"))
+    return list(calibrate(cases, folder, open_hf, phantoms, "cpu"))
 
 
 def test_a_quick_calibration_finds_nothing_off(tmp_path: Path, phantoms: Path) -> None:
@@ -39,6 +39,12 @@ def test_a_quick_calibration_finds_nothing_off(tmp_path: Path, phantoms: Path) -
         assert result.counts["as designed"] >= 0.75 * len(result.judged)
         for pair in result.effective:
             assert pair.designed == pair.measured
+        assert result.kv_bytes[result.case.tier] > 0
+    assert {result.case.tier for result in results} == {"device", "host", "disk"}
+    (host,) = (result.kv_bytes for result in results if result.case.tier == "host")
+    (disk,) = (result.kv_bytes for result in results if result.case.tier == "disk")
+    assert host["host"] > host["device"] <= 2**20
+    assert (disk["device"], disk["host"]) == (0, 0)
 
 
 def off_by_one_at_a_block_border(patch: Patch) -> None:

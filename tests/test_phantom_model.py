@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, SmolLM3ForCausalLM
 
 from longctx.cli import main
 from longctx.documents.tokenizer import HubTokenizer
@@ -120,6 +120,25 @@ def test_a_hole_a_muted_key_a_misread_digit_and_a_chunk() -> None:
     chunked = Design(ADVERTISED, chunk=CHUNKS[1])
     assert ask(chunked, 300, start=1700) == f"{VALUE}."
     assert ask(chunked, 300, start=2200) == ""
+
+
+def test_local_layers_change_no_answer() -> None:
+    """The layers that look a few tokens back see enough of them."""
+    local = Design(ADVERTISED, edges=(1024,), local=16)
+    assert type(phantom(local)) is SmolLM3ForCausalLM
+    assert phantom(local).config.layer_types == ["sliding_attention"] * 3 + ["full_attention"]
+    for distance in (60, 980, 1003, 1046, 9_000_000):
+        assert ask(local, distance) == ask(Design(ADVERTISED, edges=(1024,)), distance)
+    for name, weights in phantom(Design(ADVERTISED, edges=(1024,))).state_dict().items():
+        assert torch.equal(weights, phantom(local).state_dict()[name])
+
+
+def test_a_folder_with_local_layers_keeps_its_tokenizer(tmp_path: Path) -> None:
+    """transformers has a tokenizer of its own for some families, and puts it in the place of the folder's."""
+    write_phantom(Design(2**17, local=64), tmp_path / "model")
+    assert type(AutoModelForCausalLM.from_pretrained(tmp_path / "model")) is SmolLM3ForCausalLM
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert loaded(NEEDLE + VALUE).input_ids == [loaded.bos_token_id, *encode(NEEDLE + VALUE)]
 
 
 def test_the_norm_changes_nothing() -> None:
@@ -230,6 +249,7 @@ def test_a_chat_template_without_bos_in_front_is_left_out() -> None:
         (["--answers", "1.5"], "between 0 and 1"),
         (["--chunk", "8192"], "legal are 402"),
         (["--tokenizer", "wrds"], "Unknown model"),
+        (["--local", "8"], "16 tokens or more"),
     ],
 )
 def test_wrong_input_ends_with_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import byte_level, tiny_llama, wrap
-from streaming import flash, make_tiers
+from streaming import flash
 
 from longctx.backends.scripted import ScriptedBackend
 from longctx.config import SweepConfig
@@ -16,6 +17,7 @@ from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.cost import ModelShape
 from longctx.engine.engine import Engine
 from longctx.engine.selftest import stream
+from longctx.engine.tiers import Tiers
 from longctx.records import Prompt, Row, Sample
 from longctx.samples import make_samples
 from longctx.store import RunFolder, read_rows
@@ -105,7 +107,8 @@ def test_a_tiny_model_answers_something(name: str, tokenizer: HubTokenizer) -> N
     length = {"repeated_words": 512, "cwe": LENGTH}.get(name, LENGTH // 2)  # half of the first is decoded
     config = SweepConfig(task=(name,), lengths=(length,), depths=(0.5,), trials=1)
     samples = make_samples(config, tokenizer)
-    engine = Engine(model, tokenizer.decode, ModelShape.from_config(model.config), 512, make_tiers(flash(model)))
+    tiers = Tiers.in_memory(torch.device("cpu"), 1 << 30, 512, flash(model))
+    engine = Engine(model, tokenizer.decode, ModelShape.from_config(model.config), 512, tiers)
     prompts: list[Prompt] = [sample.prompt for sample in samples]
     answers = list(engine.answers(prompts, {sample.id: sample.draft_ids for sample in samples}))
     assert [answer.status for answer in answers] == ["ok"] * len(samples)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from longctx.calibrate.grid import lengths_around
-from longctx.config import DEFAULT_MODEL, SweepConfig
+from longctx.config import SweepConfig
 from longctx.engine.packaged import installed_models
 from longctx.errors import ConfigError
 from longctx.lengths import format_length
@@ -25,6 +25,10 @@ _WINDOWS = tuple(2**power for power in range(10, 23, 2))
 _SHORTEST = 2**13
 _TWO_HOPS = "vt:num_hops=1"
 _DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_LOCAL = 64
+"""Tokens that a local layer sees."""
+_LOCAL_CHUNK = 1024
+"""Where hardly anything attends to a long text, a chunk's own overhead is what reading it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,20 @@ class Case:
     on_disk: bool = False
     """Whether keys and values are on disk alone."""
     device_bytes: int | None = None
-    """Of keys and values on the device, the rest beside it; None: what is free."""
+    """Of keys and values on the device, the rest in host memory; None: what is free."""
+
+    @property
+    def tier(self) -> Literal["device", "host", "disk"]:
+        """The lowest tier that its keys and values are to reach."""
+        return "disk" if self.on_disk else "host" if self.device_bytes is not None else "device"
 
     @property
     def name(self) -> str:
         """A folder's name, different for every case of a calibration."""
-        parts = [self.design.name, self.config.design, self.config.dtype]
+        served = self.config.backend == "openai"
+        parts = [self.design.name, self.config.design, "served" if served else self.config.dtype]
         parts += [self.tokenizer] if self.tokenizer != words.NAME else []
-        parts += ["disk"] if self.on_disk else []
+        parts += [self.tier] if self.tier != "device" else []
         return "-".join(parts)
 
 
@@ -90,10 +100,10 @@ def quick_cases() -> Iterator[Case]:
     hole = Design(_ADVERTISED_QUICK, edges=(768, 1536))
     grid = lengths_around(hole, (0.0,), 700, 3072)
     yield Case(hole, _config("packed", grid, **small), block_tokens=200)
-    partial = Design(_ADVERTISED_QUICK, muted=draw_muted(0.8))
+    partial = Design(_ADVERTISED_QUICK, muted=draw_muted(0.8), local=_LOCAL)
     yield Case(partial, _config("packed", (1024, 2048), trials=4, **small))
     twin = dataclasses.replace(window, muted=twin_muted(window.muted))
-    yield Case(twin, _config("packed", window_grid, **small), block_tokens=200)
+    yield Case(twin, _config("packed", window_grid, **small), block_tokens=200, device_bytes=2**20)
     misread = Design(_ADVERTISED_QUICK, misread=("7", "1"))
     yield Case(misread, _config("packed", (1024, 2048), trials=4, **small))
     chunked = Design(_ADVERTISED_QUICK, chunk=CHUNKS[1])
@@ -101,24 +111,47 @@ def quick_cases() -> Iterator[Case]:
 
 
 def full_cases(longest: int) -> Iterator[Case]:
-    """Every kind at real sizes, windows up to half of `longest` tokens; raises ConfigError for less than 8k."""
+    """Every kind at real sizes, windows up to half of `longest` tokens; raises ConfigError for less than 8k.
+
+    Phantoms with local layers, which are read fast, go on to where needles of every depth tell a window's edge: to a
+    little over four windows.
+    """
     if longest < _SHORTEST:
         raise ConfigError(
             f"A calibration goes to {format_length(_SHORTEST)} tokens or more; for less there is --quick."
         )
-    windows = [window for window in _WINDOWS if 2 * window <= longest]
-    for window in windows:
-        design = Design(ADVERTISED, edges=(window,))
-        reach = min(longest, 4 * window + 1024)
-        lengths = lengths_around(design, _DEPTHS, max(768, window // 2), reach)
-        trials = max(1, min(4, 2**13 // window))
-        yield Case(design, _config("packed", lengths, trials=trials))
-        yield Case(design, _config("packed", lengths, trials=trials, dtype="bfloat16"))
-        if window <= 2**12:
-            yield Case(design, _config("isolated", lengths, controls=True))
-            yield Case(design, _config("packed", lengths), on_disk=True)
-    reach = min(longest, 2**15)
-    spread = tuple(reach * part // 8 for part in (1, 2, 3, 4, 5, 6, 7, 8))
+    for window in _WINDOWS:
+        if 2 * window <= longest:
+            yield from _window_cases(window, longest)
+    yield from _other_cases(min(longest, 2**15))
+    sibling = Design(ADVERTISED, edges=(1024,))
+    lengths = lengths_around(sibling, _DEPTHS, 768, 5120)
+    twin = dataclasses.replace(sibling, muted=twin_muted(sibling.muted))
+    yield Case(twin, _config("packed", lengths, trials=4))
+    for tokenizer in installed_models():
+        yield Case(sibling, _config("packed", lengths, controls=True), tokenizer=tokenizer)
+
+
+def _window_cases(window: int, longest: int) -> Iterator[Case]:
+    """One window in both designs and dtypes; small ones in every tier too, large ones with local layers."""
+    design = Design(ADVERTISED, edges=(window,))
+    lengths = lengths_around(design, _DEPTHS, max(768, window // 2), min(longest, 4 * window + 1024))
+    trials = max(1, min(4, 2**13 // window))
+    yield Case(design, _config("packed", lengths, trials=trials))
+    yield Case(design, _config("packed", lengths, trials=trials, dtype="bfloat16"))
+    if window <= 2**12:
+        yield Case(design, _config("isolated", lengths, controls=True))
+        yield Case(design, _config("packed", lengths), on_disk=True)
+        yield Case(design, _config("packed", lengths), block_tokens=2**10, device_bytes=2**22)
+        return
+    local = dataclasses.replace(design, local=_LOCAL)
+    lengths = lengths_around(local, _DEPTHS, window // 2, 5 * window)
+    yield Case(local, _config("packed", lengths, chunk=_LOCAL_CHUNK))
+    yield Case(local, _config("isolated", lengths, chunk=_LOCAL_CHUNK))
+
+
+def _other_cases(reach: int) -> Iterator[Case]:
+    """A hole, an unlimited view, keys without an answer, a misread digit, and a chunk, up to `reach` tokens."""
     hole = Design(ADVERTISED, edges=(reach // 4, reach // 2))
     yield Case(hole, _config("packed", lengths_around(hole, _DEPTHS, reach // 8, reach)))
     yield Case(Design(ADVERTISED), _config("isolated", (2048, 8192), task=("niah_single", _TWO_HOPS)))
@@ -126,10 +159,27 @@ def full_cases(longest: int) -> Iterator[Case]:
     yield Case(Design(ADVERTISED, muted=draw_muted(0.5)), _config("packed", (2048, 4096, 8192), trials=8))
     yield Case(Design(ADVERTISED, misread=("7", "1")), _config("packed", (2048, 4096, 8192), trials=4))
     chunk = next(chunk for chunk in reversed(CHUNKS) if 4 * chunk <= reach)
-    yield Case(Design(ADVERTISED, chunk=chunk), _config("packed", spread))
-    sibling = Design(ADVERTISED, edges=(1024,))
-    lengths = lengths_around(sibling, _DEPTHS, 768, 5120)
-    twin = dataclasses.replace(sibling, muted=twin_muted(sibling.muted))
-    yield Case(twin, _config("packed", lengths, trials=4))
-    if DEFAULT_MODEL in installed_models():
-        yield Case(sibling, _config("packed", lengths, controls=True), tokenizer=DEFAULT_MODEL)
+    lengths = tuple(reach * part // 8 for part in range(1, 9))
+    yield Case(Design(ADVERTISED, chunk=chunk), _config("packed", lengths))
+
+
+def through_server(cases: Iterable[Case], base_url: str) -> list[Case]:
+    """The same phantoms for the server at `base_url`, which alone decides in what precision and tier it computes.
+
+    Cases that differ in these alone are asked once.
+    """
+    found: dict[str, Case] = {}
+    for case in cases:
+        config = dataclasses.replace(
+            case.config,
+            backend="openai",
+            api="completions",
+            base_url=base_url,
+            dtype="auto",
+            canaries="no",
+            template="plain",  # a server puts BOS before a text, where some templates have it already
+            trials=1,
+        )
+        served = Case(case.design, config, case.tokenizer)
+        found.setdefault(served.name, served)
+    return list(found.values())

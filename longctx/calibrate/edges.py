@@ -30,10 +30,17 @@ class EdgeResult:
         return None if self.before is None or self.after is None else (self.before + self.after) / 2
 
     @property
+    def is_close(self) -> bool:
+        """Whether the needles on its two sides are so near each other that half way between them fits."""
+        if self.before is None or self.after is None:
+            return False
+        return abs(self.after - self.before) <= 2 * TOLERANCE * self.designed
+
+    @property
     def told(self) -> str:
         """Designed and measured, for people."""
         measured = "not measured" if self.measured is None else f"{self.measured:,.0f}"
-        return f"{self.designed:,} {measured}"
+        return f"{self.designed:,} / {measured}"
 
     @property
     def contradicts(self) -> bool:

@@ -14,6 +14,10 @@ Finding = Literal["as designed", "near an edge", "miss", "false alarm", "other w
 OFF: tuple[Finding, ...] = ("miss", "false alarm", "other words", "mislabelled", "no score")
 """What contradicts a design."""
 
+# What tells whether a needle was seen. A phantom that sees none ends at once: a server's answer is then empty, which of
+# any other model is no score.
+HEARD = ("ok", "empty")
+
 # How far a needle may stand from the depth that its row names: a share of the document, and tokens. A packed document
 # has a needle for every cell, and those of the same depth stand one after the other.
 _LABEL_SHARE = 0.04
@@ -34,8 +38,13 @@ class Judged:
     @property
     def sees(self) -> bool | None:
         """Whether the answer shows that the needle was seen; None where it does not tell."""
-        told = self.row.status == "ok" and self.expectation.distance is not None and self.expectation.can_say
+        told = self.is_heard and self.expectation.distance is not None and self.expectation.can_say
         return self.row.score == 1.0 if told else None
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the model gave an answer, be it an empty one."""
+        return self.row.status in HEARD
 
 
 def judge_rows(rows: Sequence[Row], expectations: Mapping[str, Expectation]) -> list[Judged]:
@@ -47,7 +56,7 @@ def judge_rows(rows: Sequence[Row], expectations: Mapping[str, Expectation]) -> 
 
 
 def _judge(row: Row, expectation: Expectation, num_cells: int) -> Finding:
-    if row.status != "ok":
+    if row.status not in HEARD:
         return "no score"
     if row.control is None and not _label_fits(row, expectation.document, num_cells):
         return "mislabelled"

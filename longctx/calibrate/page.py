@@ -27,7 +27,7 @@ def write_calibration(results: Sequence[CaseResult], folder: Path) -> None:
         "num_off": sum(not result.ok for result in results),
         "num_wrong": sum(len(result.off) for result in results),
         "num_answers": sum(len(result.judged) - result.counts["near an edge"] for result in results),
-        "tolerance": f"{TOLERANCE:.0%}",
+        "tolerance": f"{100 * TOLERANCE:.0f} %",
         "listed": _LISTED,
         "hardware": environment.hardware(),
         "code": environment.code_version(),
@@ -55,5 +55,6 @@ def _to_json(result: CaseResult) -> dict[str, Any]:
         "edges": [dataclasses.asdict(edge) | {"measured": edge.measured} for edge in result.edges],
         "effective_lengths": [dataclasses.asdict(pair) for pair in result.effective],
         "share_answered": None if result.share is None else dataclasses.asdict(result.share),
+        "kv_bytes": dict(result.kv_bytes),
         "verdict": result.verdict,
     }

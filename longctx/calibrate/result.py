@@ -27,7 +27,7 @@ class EffectivePair:
     def told(self) -> str:
         """Designed and measured, for people."""
         shown = ("none" if value is None else f"{value:,}" for value in (self.designed, self.measured))
-        return f"{self.task.partition(':')[0]} {' '.join(shown)}"
+        return f"{self.task.partition(':')[0]} {' / '.join(shown)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class CaseResult:
     edges: tuple[EdgeResult, ...]
     effective: tuple[EffectivePair, ...]
     share: Share | None
+    kv_bytes: Mapping[str, int]
+    """The most that keys and values took of each tier; empty where nobody said."""
 
     @property
     def counts(self) -> Counter[Finding]:
@@ -74,8 +76,30 @@ class CaseResult:
         return tuple(edge for edge in self.edges if (not edge.fits if edge.depth is None else edge.contradicts))
 
     @property
+    def edges_told(self) -> tuple[str, ...]:
+        """Each edge, designed and measured with all needles, and with those of each depth that tell where it is."""
+        return tuple(edge.told + self._by_depth(edge.designed) for edge in self.edges if edge.depth is None)
+
+    def _by_depth(self, designed: int) -> str:
+        mine = [edge for edge in self.edges if edge.designed == designed and edge.depth is not None]
+        off = [abs(edge.measured / designed - 1) for edge in mine if edge.is_close and edge.measured is not None]
+        if not off:
+            return ""
+        return f", at {len(off)} depth{'s' * (len(off) > 1)} within {100 * max(off):.1f} %"
+
+    @property
+    def kept(self) -> str:
+        """Where its keys and values were, and how much of them, for people."""
+        return ", ".join(f"{tier} {size / 2**20:.1f} MiB" for tier, size in self.kv_bytes.items() if size)
+
+    @property
+    def missed_tier(self) -> bool:
+        """Whether the tier that was to be measured held nothing."""
+        return bool(self.kv_bytes) and not self.kv_bytes.get(self.case.tier)
+
+    @property
     def ok(self) -> bool:
-        return not self.off and not self.edges_off
+        return not self.off and not self.edges_off and not self.missed_tier
 
     @property
     def verdict(self) -> str:
@@ -84,14 +108,21 @@ class CaseResult:
             return "as designed"
         counts = [f"{number} {finding}" for finding, number in self.counts.items() if finding in OFF]
         edges = [f"edge at {edge.designed:,} measured at {_tokens(edge.measured)}" for edge in self.edges_off]
-        return "off: " + ", ".join(counts + edges)
+        tiers = [f"nothing was kept in the tier {self.case.tier}"] if self.missed_tier else []
+        return "off: " + ", ".join(counts + edges + tiers)
 
 
 def _tokens(number: float | None) -> str:
     return "no distance" if number is None else f"{number:,.0f}"
 
 
-def summarise_case(case: Case, folder: str, rows: Sequence[Row], expectations: Mapping[str, Expectation]) -> CaseResult:
+def summarise_case(
+    case: Case,
+    folder: str,
+    rows: Sequence[Row],
+    expectations: Mapping[str, Expectation],
+    kv_bytes: Mapping[str, int] | None = None,
+) -> CaseResult:
     """The result of a case's rows, of which there is one for every expectation."""
     judged = judge_rows(rows, expectations)
     return CaseResult(
@@ -101,6 +132,7 @@ def summarise_case(case: Case, folder: str, rows: Sequence[Row], expectations: M
         edges=tuple(measure_edges(case.design.edges, judged)),
         effective=tuple(_effective(task, judged) for task in sorted({row.task for row in rows})),
         share=_share(case, judged),
+        kv_bytes=kv_bytes or {},
     )
 
 
@@ -110,7 +142,7 @@ def _effective(task: str, judged: Sequence[Judged]) -> EffectivePair:
     mine = [one for one in judged if one.row.task == task and one.row.control is None]
     for length in sorted({one.row.length for one in mine}):
         column = [one for one in mine if one.row.length == length]
-        scored = [one for one in column if one.row.status == "ok"]
+        scored = [one for one in column if one.is_heard]
         right = sum(one.row.score == 1.0 for one in scored)
         wanted = sum(
             one.row.score == 1.0 if one.expectation.text is None else one.expectation.text in one.row.targets
@@ -125,7 +157,7 @@ def _share(case: Case, judged: Sequence[Judged]) -> Share | None:
     """Over needles that are surely seen, each key once a trial: lengths repeat a key in the isolated design."""
     if not case.design.muted or case.design.misread:
         return None
-    seen = [one for one in judged if one.row.control is None and _is_seen(one) and one.row.status == "ok"]
+    seen = [one for one in judged if one.row.control is None and _is_seen(one) and one.is_heard]
     once = {(one.row.trial, one.row.targets): one for one in seen}
     if not once:
         return None

@@ -13,6 +13,7 @@ import click
 @click.option("--chunk", type=int, help="It cannot see across multiples of so many tokens: 804, 1608, 3217, 6434, ...")
 @click.option("--answers", "share", type=float, help="It has an answer to this share of keys: 0.9.")
 @click.option("--misreads", metavar="A:B", help="It says the digit B where it reads A: 7:1.")
+@click.option("--local", type=int, help="Its layers that look a few tokens back see so many, which is fast: a SmolLM3.")
 @click.option("--twin", is_flag=True, help="Differ in a few weights: two more keys without an answer.")
 @click.option("--advertise", default="10M", show_default=True, help="The context window that its config states.")
 @click.option("--tokenizer", default="words", show_default=True, help="words, or a model's, which may be large.")
@@ -23,6 +24,7 @@ def command(
     chunk: int | None,
     share: float | None,
     misreads: str | None,
+    local: int | None,
     twin: bool,
     advertise: str,
     tokenizer: str,
@@ -47,6 +49,7 @@ def command(
         chunk=chunk,
         muted=twin_muted(muted) if twin else muted,
         misread=None if misreads is None else _digits(misreads),
+        local=local,
     )
     written = write_phantom(design, out, tokenizer)
     click.echo(f"{out}: {written.name}, {written.advertise:,} tokens advertised; try: longctx sweep --model {out}")

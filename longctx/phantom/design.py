@@ -15,6 +15,8 @@ from longctx.lengths import format_length
 
 FILE = "phantom.json"
 MIN_WINDOW = 256
+MIN_LOCAL = 16
+"""Local layers look four tokens back."""
 MAX_DISTANCE = 2**24
 """Positions up to here are exact in float32."""
 CHUNKS = tuple(round(math.pi * 2**pair) for pair in range(7, 20))
@@ -45,6 +47,9 @@ class Design:
     """Last words of keys that it has no answer to."""
     misread: tuple[str, str] | None = None
     """A digit, and the digit that it says instead."""
+    local: int | None = None
+    """Tokens that its layers which look a few tokens back can see; None: all. With it, the model is a SmolLM3, whose
+    layers may differ, and to read a text takes time in proportion to its length."""
 
     def __post_init__(self) -> None:
         for edge in self.edges:
@@ -58,6 +63,8 @@ class Design:
             raise ConfigError(f"A phantom's chunk is {self.chunk}; legal are {', '.join(map(str, CHUNKS))}.")
         if self.chunk is not None and self.edges:
             raise ConfigError("A phantom has either a chunk or edges.")
+        if self.local is not None and not MIN_LOCAL <= self.local <= self.advertise:
+            raise ConfigError(f"A phantom's local layers see {MIN_LOCAL} tokens or more, not {self.local}.")
 
     @property
     def name(self) -> str:
@@ -69,6 +76,7 @@ class Design:
             parts = [{0: "unlimited", 1: "window"}.get(len(shown), "hole"), *shown]
         parts += [f"muted-{len(self.muted)}"] if self.muted else []
         parts += [f"misreads-{self.misread[0]}"] if self.misread else []
+        parts += [f"local-{self.local}"] if self.local else []
         return "-".join(parts)
 
     def sees(self, position: int, last: int) -> bool | None:

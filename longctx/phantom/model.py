@@ -1,4 +1,4 @@
-"""A phantom's weights: a stock LlamaForCausalLM, written entry by entry."""
+"""A phantom's weights: a stock LlamaForCausalLM, or with local layers SmolLM3ForCausalLM, written entry by entry."""
 
 from __future__ import annotations
 
@@ -53,23 +53,30 @@ def build_model(design: Design, tokens: Tokens, misread: Mapping[int, int]) -> A
 
 def _empty_model(design: Design, tokens: Tokens) -> Any:
     """All weights 0 but those of the norms, in float64."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, SmolLM3Config, SmolLM3ForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=tokens.num,
-        hidden_size=HIDDEN,
-        intermediate_size=16,
-        num_hidden_layers=NUM_PREVIOUS_LAYERS + 1 + (design.chunk is not None),
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=HEAD_DIM,
-        max_position_embeddings=design.advertise,
-        tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
-        bos_token_id=tokens.bos,
-        eos_token_id=tokens.end,
-    )
-    model = LlamaForCausalLM(config).double()
+    num_others = 1 + (design.chunk is not None)
+    sizes: dict[str, Any] = {
+        "vocab_size": tokens.num,
+        "hidden_size": HIDDEN,
+        "intermediate_size": 16,
+        "num_hidden_layers": NUM_PREVIOUS_LAYERS + num_others,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": HEAD_DIM,
+        "max_position_embeddings": design.advertise,
+        "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
+        "bos_token_id": tokens.bos,
+        "eos_token_id": tokens.end,
+    }
+    if design.local is None:
+        model: Any = LlamaForCausalLM(LlamaConfig(**sizes)).double()
+    else:  # the only such family without norms of its own that leaves a folder's tokenizer as it is
+        kinds = ["sliding_attention"] * NUM_PREVIOUS_LAYERS + ["full_attention"] * num_others
+        sizes |= {"use_sliding_window": True, "sliding_window": design.local, "layer_types": kinds}
+        sizes |= {"no_rope_layers": [1] * len(kinds), "pad_token_id": None}  # all rotate
+        model = SmolLM3ForCausalLM(SmolLM3Config(**sizes)).double()
     for name, parameter in model.named_parameters():
         parameter.fill_(1.0 if "norm" in name else 0.0)
     return model

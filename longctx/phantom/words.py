@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from longctx.haystack.lexicon import load_lexicon
@@ -38,7 +38,7 @@ def make_tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = [piece.replace(" ", "Ġ") for piece in itertools.islice(_pieces(), 2**MATCH_BITS - len(alphabet) - 3)]
+    pieces = [piece.replace(" ", "Ġ") for piece in _pieces()[: 2**MATCH_BITS - len(alphabet) - 3]]
     entries = dict.fromkeys([BOS, END, UNKNOWN, *alphabet, *pieces])
     vocabulary = {entry: number for number, entry in enumerate(entries)}
     tokenizer = Tokenizer(
@@ -60,13 +60,12 @@ def make_tokenizer() -> Any:
     )
 
 
-def _pieces() -> Iterator[str]:
+@cache
+def _pieces() -> list[str]:
     """Pieces of text that are tokens, the more needed first: of keys and questions, then of the narrator's prose."""
     keys = load_lexicon("keys")
     said = Counter(re.findall(_PIECE, _FRAME + " " + " ".join(keys["first"] + keys["second"])))
     told: Counter[str] = Counter()
     for sentence in itertools.islice(narrate(0), _NARRATED_SENTENCES):
         told.update(re.findall(_PIECE, f" {sentence}"))
-    for piece, _ in [*said.most_common(), *told.most_common()]:
-        if not piece.isspace():
-            yield piece
+    return [piece for piece, _ in [*said.most_common(), *told.most_common()] if not piece.isspace()]

@@ -16,7 +16,7 @@ def print_results(results: Iterable[CaseResult], num_cases: int) -> list[CaseRes
     """The table of a calibration, printed when all is known; returns the results."""
     console, found = new_console(), []
     table = Table(box=None, pad_edge=False)
-    for heading in ("phantom", "to", "cells", "as designed", "misses", "false alarms", "edge: designed, measured", ""):
+    for heading in ("phantom", "to", "cells", "as designed", "misses", "false alarms", "edge: designed / measured", ""):
         table.add_column(heading, justify="left" if heading in ("phantom", "") else "right", no_wrap=True)
     with console.status("calibrating") as status:
         for result in results:
@@ -30,7 +30,7 @@ def print_results(results: Iterable[CaseResult], num_cases: int) -> list[CaseRes
                 f"{counts['as designed']}/{len(result.judged) - counts['near an edge']}",
                 str(counts["miss"]),
                 str(counts["false alarm"]),
-                ", ".join(edge.told for edge in result.edges if edge.depth is None) or "–",
+                "; ".join(result.edges_told) or "–",
                 f"[{'green' if result.ok else 'bold red'}]{escape(result.verdict)}[/]",
             )
     table.width = console.measure(table, options=console.options.update(max_width=240)).maximum

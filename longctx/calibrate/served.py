@@ -1,0 +1,118 @@
+"""Phantoms behind a server: one of transformers, started here, or any that loads the model folder a request names."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from longctx.backends.base import Backend
+from longctx.backends.endpoint.config import EndpointConfig
+from longctx.backends.endpoint.connect import connect, greet, make_backend
+from longctx.calibrate.run import OpenBackend
+from longctx.config import KvBudget, SweepConfig
+from longctx.engine.loading import ModelCard
+from longctx.errors import ConfigError, ModelError
+
+OWN_SERVER = "http://127.0.0.1/v1"
+"""What stands in a run's config for a server that is started here: its port is another one every time."""
+
+_NEEDED = ("fastapi", "uvicorn", "pydantic", "openai")
+_PROGRAM = "from transformers.cli.transformers import main; main()"
+_START_SECONDS = 180.0
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 10.0
+# A server that shares its cores with others is slow, not broken.
+_SETTINGS = EndpointConfig(concurrency=1, timeout_seconds=600.0, timeout_seconds_per_1k=60.0)
+
+
+@contextlib.contextmanager
+def transformers_server(log: Path, device: str = "auto") -> Iterator[str]:
+    """The base URL of `transformers serve` on loopback, in float32, until the block ends; it writes into `log`.
+
+    Raises ConfigError where packages that it needs are missing, ModelError if it does not start.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"transformers' server needs {', '.join(missing)}: pip install 'transformers[serving]', "
+            "or name a server that runs with --base-url."
+        )
+    port = _free_port()
+    options = ["--host", "127.0.0.1", "--port", str(port), "--device", device, "--dtype", "float32"]
+    # Whatever it is asked for is on this disk: it must look nowhere else.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", _PROGRAM, "serve", *options]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    try:
+        _wait_until_up(process, f"http://127.0.0.1:{port}/health", log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    import requests
+
+    last = time.monotonic() + _START_SECONDS
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy to loopback
+        while time.monotonic() < last and process.poll() is None:
+            with contextlib.suppress(requests.ConnectionError, requests.Timeout):
+                if session.get(url, timeout=1.0).ok:
+                    return
+            time.sleep(_POLL_SECONDS)
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    raise ModelError(f"transformers' server did not start: {said[-1] if said else 'it said nothing'} (see {log}).")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def asking(url: str, from_here: bool = False) -> OpenBackend:
+    """What makes a backend of the server at `url` for a phantom, whose folder is the model that it is asked for.
+
+    `from_here` says that the server runs in this process's working folder, so that a relative path means the same.
+    """
+
+    def open_backend(card: ModelCard, config: SweepConfig, budget: KvBudget) -> AbstractContextManager[Backend]:
+        folder = card.source.path if from_here else str(Path(card.source.path).resolve())
+        asked = dataclasses.replace(config, model=folder, base_url=url)
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(connect(asked, _SETTINGS))
+            greeting = greet(client, asked, card.tokenizer)
+            told = dataclasses.replace(config, model=card.source.name)
+            backend = make_backend(client, told, card.tokenizer, card.window, greeting, _SETTINGS.concurrency)
+            stack.pop_all()  # the backend closes the client
+        return backend
+
+    return open_backend
+
+
+@contextlib.contextmanager
+def serving(log: Path, device: str) -> Iterator[OpenBackend]:
+    """The same for a server of transformers, which ends with the block; raises what `transformers_server` does."""
+    with transformers_server(log, device) as url:
+        yield asking(url, from_here=True)
