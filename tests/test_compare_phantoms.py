@@ -12,7 +12,7 @@ from bench_compare import chance_to_find, least_lost
 from click.testing import CliRunner
 
 from longctx.calibrate.cases import Case
-from longctx.calibrate.run import find_backend, run_case
+from longctx.calibrate.run import open_hf, run_case
 from longctx.cli import main
 from longctx.compare.kept import read_kept
 from longctx.compare.paired import mcnemar
@@ -42,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> tuple[Path
     folder = tmp_path_factory.mktemp("runs")
     cases = [Case(design, GRID) for design in (SIBLING, TWIN)]
     for case in cases:
-        run_case(case, folder, find_backend("hf"), phantoms, "cpu")
+        run_case(case, folder, open_hf, phantoms, "cpu")
     sibling, twin = (folder / case.name for case in cases)
     return sibling, twin
 
