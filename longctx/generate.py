@@ -26,6 +26,17 @@ def find_tokenizer(name: str) -> Tokenizer:
     return read_tokenizer(prepare(find_source(name)))
 
 
+def find_tokenizer_alone(name: str) -> Tokenizer:
+    """The same in a process that loads no model: torch stays out of it, but where a .gguf file becomes a folder."""
+    from longctx.documents.named_tokenizers import tiktoken_names
+    from longctx.engine.sources import find_source, prepare, without_torch
+
+    if name not in tiktoken_names():
+        prepare(find_source(name))  # once, with torch
+    with without_torch():
+        return find_tokenizer(name)
+
+
 def describe(sample: Sample, ids: bool) -> dict[str, Any]:
     """One sample as it stands in the file: its prompt as text, or as token ids."""
     cell, prompt = sample.cell, sample.prompt

@@ -12,10 +12,10 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from longctx.errors import StoreError
 from longctx.files import write_atomically
@@ -23,6 +23,8 @@ from longctx.records import Row
 
 # History of the format: 1, first.
 SCHEMA_VERSION = 1
+
+Line = TypeVar("Line")
 
 
 def _complete_lines(content: bytes) -> list[bytes]:
@@ -55,20 +57,21 @@ def read_rows(folder: Path) -> list[Row]:
     """
     rows: dict[str, Row] = {}
     for path in _rows_files(folder):
-        for row in _read_file(path):
+        for row in read_lines(path, Row.from_json):
             if row.status == "ok" or rows.get(row.sample_id, row).status != "ok":
                 rows[row.sample_id] = row
     return list(rows.values())
 
 
-def _read_file(path: Path) -> Iterator[Row]:
+def read_lines(path: Path, from_json: Callable[[Any], Line]) -> Iterator[Line]:
+    """What `from_json` makes of every whole line of a file; raises StoreError for a damaged one."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"Cannot read {path}: {error}") from error
     for number, line in enumerate(_complete_lines(content), start=1):
         try:
-            yield Row.from_json(json.loads(line))
+            yield from_json(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path}, line {number}, is not a row: {error}") from error
 
@@ -187,7 +190,12 @@ class RunFolder:
 
     def append(self, row: Row) -> None:
         """Add one row and hand it to the operating system; raises StoreError when the disk is full."""
-        line = json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        self.append_line(row.to_json())
+
+    def append_line(self, values: Mapping[str, Any]) -> None:
+        """The same for what is no row of a sweep."""
+        # Half a surrogate pair, which a server may send, is kept as it is.
+        line = json.dumps(values, ensure_ascii=False, allow_nan=False).encode(errors="surrogatepass") + b"\n"
         try:
             self._file.write(line)
             self._file.flush()

@@ -3,69 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from faulty_server import Server, answer_from, serving
+from click.testing import CliRunner
+from comparing import GREETINGS, compare, findings, model_like, two_servers
+from faulty_server import Server
 from rows import make_row
-from test_endpoint_faults import counter
 
 from longctx.backends.endpoint.content import bare_prompt
 from longctx.cli import main
 from longctx.compare.judge import Side, judge
-from longctx.compare.local import LocalSource
+from longctx.compare.kept import SIDE_OF
+from longctx.compare.local import load_local
 from longctx.compare.page import render_html, render_markdown
 from longctx.compare.records import Said, Taken
 from longctx.compare.source import draw_seed
+from longctx.config import KvBudget, SweepConfig
 from longctx.documents.tokenizer import HubTokenizer
 from longctx.engine.loading import load_own, read_card
 from longctx.engine.sources import find_source
 from longctx.errors import ConfigError
 from longctx.records import Row
-from longctx.store import RunFolder
-
-GREETINGS = 3
-"""Two to learn what a server counts, one to learn whether it gives log-probabilities."""
-WORDS = ["the", "harbour", "held", "a", "lamp", "and", "nobody", "came", "down", "to", "see", "it", "before", "noon"]
-
-
-def model_like(name: str, reads: Callable[[str], bool] = lambda text: True) -> Callable[[str], str]:
-    """A model made of a hash: its texts depend on its name and the prompt, greedy ones on nothing else."""
-
-    def answer(text: str) -> str:
-        if "own that could come next" not in text:
-            return answer_from(text) if reads(text) else " unknown."
-        rng = random.Random(hashlib.sha256(f"{name if reads(text) else 'other'}{text}".encode()).digest())
-        return " " + " ".join(rng.choice(WORDS) for _ in range(8))
-
-    return answer
+from longctx.store import RunFolder, read_manifest
 
 
 @pytest.fixture
 def servers(tokenizer: HubTokenizer) -> Iterator[tuple[Server, Server]]:
-    with (
-        serving(counter(tokenizer, "completions")) as a,
-        serving(counter(tokenizer, "completions")) as b,
-    ):
-        a.answer, b.answer = model_like("one"), model_like("one")
-        yield a, b
-
-
-def compare(servers: tuple[Server, Server], model_folder: Path, out: Path, *arguments: str) -> Result:
-    a, b = (f"{server.base_url}#served" for server in servers)
-    grid = ["--lengths", "300", "--items", "12", "--samples", "2", "--tokenizer", str(model_folder)]
-    return CliRunner().invoke(main, ["compare", a, b, "--out", str(out), "--retries", "0", *grid, *arguments])
-
-
-def findings(out: Path) -> dict[tuple[str, int], float]:
-    comparison = json.loads((out / "compare.json").read_text())["comparison"]
-    return {(f["test"], f["length"]): f["p_corrected"] for f in comparison["findings"]}
+    with two_servers(tokenizer) as both:
+        yield both
 
 
 def test_the_same_model_behind_two_urls(servers: tuple[Server, Server], model_folder: Path, tmp_path: Path) -> None:
@@ -73,7 +42,8 @@ def test_the_same_model_behind_two_urls(servers: tuple[Server, Server], model_fo
     assert result.exit_code == 0, result.output
     assert "No difference between" in result.output
     assert "does not show that the two are the same" in " ".join(result.output.split())
-    assert {path.name for path in tmp_path.iterdir()} == {"compare.html", "compare.md", "compare.json"}
+    pages = {"compare.html", "compare.md", "compare.json"}
+    assert {path.name for path in tmp_path.iterdir()} == pages | {"manifest.json", "taken.jsonl"}
     assert len(servers[0].seen) - GREETINGS == 2 * (len(servers[1].seen) - GREETINGS)  # A is asked twice
     assert not any(body.get("logprobs") for body in servers[0].seen[GREETINGS:])  # it gave none when it was asked
     assert {str(body["prompt"]) for body in servers[0].seen} == {str(body["prompt"]) for body in servers[1].seen}
@@ -82,15 +52,16 @@ def test_the_same_model_behind_two_urls(servers: tuple[Server, Server], model_fo
 def test_a_server_that_switches_model_above_a_length(
     servers: tuple[Server, Server], model_folder: Path, tmp_path: Path
 ) -> None:
-    """Up to 400 tokens both serve one model; beyond, B serves another."""
-    short = servers[1].count
-    servers[1].answer = model_like("one", lambda text: short(text) <= 400)
-    result = compare(servers, model_folder, tmp_path, "--lengths", "300,600")
+    """Up to 4,096 tokens both serve one model; beyond, B serves another."""
+    count = servers[1].count
+    servers[1].answer = model_like("one", lambda text: count(text) <= 4096)
+    result = compare(servers, model_folder, tmp_path, "--lengths", "1k,6k", "--items", "10")
     assert result.exit_code == 3, result.output
     corrected = findings(tmp_path)
-    assert all(p > 0.05 for (_, length), p in corrected.items() if length == 300)
-    assert corrected["answers (McNemar)", 600] < 0.05
-    assert corrected["where greedy texts part", 600] < 0.05
+    assert [p for (_, length), p in corrected.items() if length == 1024] == [1.0, 1.0, 1.0]
+    assert corrected["answers (McNemar)", 6144] < 0.05
+    assert corrected["samples (MMD, Hamming)", 6144] < 0.05
+    assert corrected["where greedy texts part", 6144] < 0.05
     page = (tmp_path / "compare.html").read_text()
     assert "Innocent causes" in page
     assert "fraud" not in page.lower()
@@ -134,6 +105,7 @@ def test_keys_of_both_sides_are_nowhere(
     servers[1].fault = lambda text, attempt: "echo_key" if "Text:" in text else ""
     keys = ["--api-key-env", "KEY_A", "--api-key-env-b", "KEY_B", "--items", "5", "--samples", "0"]
     result = compare(servers, model_folder, tmp_path, *keys)
+    assert result.exit_code == 2
     assert {headers["authorization"] for headers in servers[0].headers} == {"Bearer sk-planted-a"}
     assert {headers["authorization"] for headers in servers[1].headers} == {"Bearer sk-planted-b"}
     said = result.output.encode() + b"".join(path.read_bytes() for path in tmp_path.iterdir())
@@ -147,17 +119,19 @@ def test_a_model_here_against_itself(model_folder: Path, tmp_path: Path) -> None
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert len(findings(tmp_path)) == 4  # log-probabilities too
-    kept = json.loads((tmp_path / "compare.json").read_text())
-    first, second, other = kept["taken"]
+    lines = [json.loads(line) for line in (tmp_path / "taken.jsonl").read_text().splitlines()]
+    first, second, other = ([line["taken"] for line in lines if line["go"] == go] for go in SIDE_OF)
     assert [taken["greedy"] for taken in first] == [taken["greedy"] for taken in second]
     assert [taken["samples"] for taken in first] != [taken["samples"] for taken in second]
     assert [taken["greedy"] for taken in first] == [taken["greedy"] for taken in other]
+    assert read_manifest(tmp_path)["sources"]["a"]["fingerprint"].keys() >= {"weights", "dtype", "attention"}
 
 
 def test_a_local_source_decodes_as_transformers_does(model_folder: Path, tokenizer: HubTokenizer) -> None:
     card = read_card(find_source(str(model_folder)))
     model = load_own(card, "float32", "cpu")
-    source = LocalSource("m", model, tokenizer, {})
+    config = SweepConfig(lengths=(300,), device="cpu", dtype="float32")
+    source = load_local(str(model_folder), config, tokenizer)
     prompt = bare_prompt("The lamp was carried down to the harbour.", "plain", tokenizer, 12)
     ids = torch.as_tensor(prompt.token_ids()).long()[None]
     wanted = model.generate(ids, max_new_tokens=12, do_sample=False, output_logits=True, return_dict_in_generate=True)
@@ -169,6 +143,29 @@ def test_a_local_source_decodes_as_transformers_does(model_folder: Path, tokeniz
     assert source.draw(prompt, 3, 7) == source.draw(prompt, 3, 7)
     assert source.draw(prompt, 3, 7) != source.draw(prompt, 3, 8)
     assert source.greedy(prompt) == said  # samples leave the prompt's cache as it was
+
+
+def test_samples_are_drawn_as_the_model_says(model_folder: Path, tokenizer: HubTokenizer) -> None:
+    """The first token of 4,000 samples against the softmax of the model's own logits."""
+    model = load_own(read_card(find_source(str(model_folder))), "float32", "cpu")
+    source = load_local(str(model_folder), SweepConfig(lengths=(300,), device="cpu", dtype="float32"), tokenizer)
+    prompt = bare_prompt("The lamp was carried down to the harbour.", "plain", tokenizer, 1)
+    with torch.inference_mode():
+        logits = model(torch.as_tensor(prompt.token_ids()).long()[None]).logits[0, -1]
+    shares = torch.softmax(logits, -1)
+    likely = int(shares.argmax())
+    drawn = source.draw(prompt, 4000, 0).count(tokenizer.decode([likely])) / 4000
+    spread = float((shares[likely] * (1 - shares[likely]) / 4000).sqrt())
+    assert 0.01 < float(shares[likely]) < 0.99
+    assert abs(drawn - float(shares[likely])) < 4 * spread
+
+
+def test_a_prompt_without_room_is_a_failed_completion(model_folder: Path, tokenizer: HubTokenizer) -> None:
+    config = SweepConfig(lengths=(300,), device="cpu", dtype="float32")
+    source = load_local(str(model_folder), config, tokenizer, KvBudget(device_bytes=0, host_bytes=0))
+    prompt = bare_prompt("The lamp was carried down to the harbour.", "plain", tokenizer, 12)
+    assert source.greedy(prompt).status == "no_space"
+    assert source.draw(prompt, 3, 7) == ()
 
 
 def run_folder(path: Path, rows: list[Row]) -> Path:
@@ -253,8 +250,8 @@ def test_sides_that_were_asked_other_probes_are_refused() -> None:
 
 
 def test_no_two_goes_draw_alike() -> None:
-    seeds = {draw_seed(seed, go, probe) for seed in range(3) for go in ("first", "second") for probe in "abc"}
-    assert len(seeds) == 18
+    seeds = {draw_seed(seed, go, probe) for seed in range(3) for go in SIDE_OF for probe in "abc"}
+    assert len(seeds) == 27
 
 
 def test_runs_without_a_common_question_say_so(tmp_path: Path) -> None:

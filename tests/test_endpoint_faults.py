@@ -274,13 +274,14 @@ def test_a_server_that_takes_neither_max_tokens_nor_a_temperature(tokenizer: Hub
     assert "takes none" in str(backend.fingerprint["temperature"])  # an answer at another temperature is another run
 
 
-def test_a_closed_client_waits_for_nobody(tokenizer: HubTokenizer) -> None:
-    """A thread that waits for an hour, as it was asked to, ends when its client is closed."""
+@pytest.mark.parametrize("fault", ["rate_limited", "hang"])
+def test_a_closed_client_waits_for_nobody(tokenizer: HubTokenizer, fault: str) -> None:
+    """A thread ends with its client, whether it waits for an hour, as it was asked to, or for an answer."""
     server = counter(tokenizer, "completions")
     with serving(server):
         config = SweepConfig(**make_config().to_json() | {"base_url": server.base_url})
-        client = connect(config, EndpointConfig(max_wait_seconds=3600.0))
-        server.fault = lambda text, attempt: "rate_limited"
+        client = connect(config, EndpointConfig(max_wait_seconds=3600.0, timeout_seconds=3600.0))
+        server.fault = lambda text, attempt: fault
         outcomes: list[Outcome] = []
         request = Request("Say yes.", 3, 4)
         thread = threading.Thread(target=lambda: outcomes.append(client.ask(request)))

@@ -15,7 +15,7 @@ from longctx.backends.endpoint.content import cut_at_stop
 from longctx.backends.endpoint.counts import CountCheck
 from longctx.backends.endpoint.faults import RequestFailed, redact, retry_after
 from longctx.backends.endpoint.ledger import Ledger
-from longctx.backends.endpoint.protocol import Reply, ReplyReader
+from longctx.backends.endpoint.protocol import Reply, ReplyReader, TokenLogprob
 from longctx.errors import ConfigError, SpentError
 from longctx.scoring import NEVER_STOP, NUMBER_STOP
 from longctx.sweep.endpoint import stated_window
@@ -196,3 +196,14 @@ def test_servers_state_windows_in_their_own_ways() -> None:
     assert stated_window("m", [{"id": "/a/b.gguf", "meta": {"n_ctx": 8192}}]) == 8192
     assert stated_window("m", [{"id": "a", "max_model_len": 1}, {"id": "b"}]) is None
     assert stated_window("m", []) is None
+
+
+def test_what_cannot_be_said_has_no_log_probability() -> None:
+    """Servers that mask tokens list some at minus infinity; one that was said cannot be there."""
+    masked = {"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5, "b": float("-inf")}]}
+    reader = ReplyReader()
+    reader.add({"choices": [{"text": "a", "finish_reason": "stop", "logprobs": masked}]}, 0.1)
+    assert reader.reply().logprobs == (TokenLogprob("a", -0.5, {"a": -0.5}),)
+    for said in (float("-inf"), float("nan")):
+        with pytest.raises(RequestFailed, match="log-probability"):
+            reader.add({"choices": [{"text": "a", "logprobs": {**masked, "token_logprobs": [said]}}]}, 0.2)

@@ -27,6 +27,7 @@ SPENT = 4
 def run(asked: SweepConfig, settings: EndpointConfig, start: Start) -> None:
     """Plan, ask, and draw the report; exits with SPENT where the budget did not reach."""
     from longctx.backends.endpoint.connect import connect
+    from longctx.generate import find_tokenizer_alone
     from longctx.samples import make_samples
     from longctx.store import check_identity, read_rows
     from longctx.sweep.endpoint import endpoint_cost, resolve_endpoint
@@ -34,7 +35,7 @@ def run(asked: SweepConfig, settings: EndpointConfig, start: Start) -> None:
     from longctx.terminal.endpoint import print_endpoint_plan
     from longctx.terminal.sweep import print_todo
 
-    tokenizer = _find_tokenizer(asked.tokenizer or asked.model)
+    tokenizer = find_tokenizer_alone(asked.tokenizer or asked.model)
     with connect(asked, settings) as client:
         config = resolve_endpoint(asked, tokenizer, _window(asked, client, start.dry_run))
         folder = start.folder(config.model, config.digest())
@@ -53,17 +54,6 @@ def run(asked: SweepConfig, settings: EndpointConfig, start: Start) -> None:
             f"longctx: {spent} The same command with a larger budget goes on from there.", fg="yellow", err=True
         )
         raise SystemExit(SPENT)
-
-
-def _find_tokenizer(name: str) -> Tokenizer:
-    from longctx.documents.named_tokenizers import tiktoken_names
-    from longctx.engine.sources import find_source, prepare, without_torch
-    from longctx.generate import find_tokenizer
-
-    if name not in tiktoken_names():
-        prepare(find_source(name))  # once, with torch: a .gguf file becomes a folder
-    with without_torch():
-        return find_tokenizer(name)
 
 
 def _window(config: SweepConfig, client: EndpointClient, dry_run: bool) -> int:

@@ -74,7 +74,7 @@ def _at(side: Side, length: int) -> list[Taken]:
 
 
 def _failed(taken: Taken) -> list[Said]:
-    return [said for said in (taken.answer, taken.greedy) if said.status not in ("ok", "empty")]
+    return [said for said in (taken.answer, taken.greedy) if said.failed]
 
 
 def _tests(length: int, one: list[Taken], two: list[Taken], b: list[Taken], seed: int) -> list[Finding | None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Iterable
 
 from longctx.compare.records import Probe
 from longctx.config import SweepConfig
@@ -37,6 +39,12 @@ def make_probes(config: SweepConfig, tokenizer: Tokenizer, num_items: int) -> li
         seed = sample.cell.trial * _NUM_DEPTHS + depths.index(sample.cell.depth)
         probes.append(Probe(length, sample, _open_ended(plan, tokenizer, length, seed).prompt))
     return sorted(probes, key=lambda probe: probe.length)
+
+
+def probes_digest(probes: Iterable[Probe]) -> str:
+    """Hash of all prompts: it changes when code, word lists or a template's date make others of the same config."""
+    ids = sorted(name for probe in probes for name in (probe.question.id, probe.open_ended.id))
+    return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
 
 
 def _open_ended(config: SweepConfig, tokenizer: Tokenizer, length: int, number: int) -> Sample:

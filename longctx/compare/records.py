@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from longctx.backends.endpoint.protocol import TokenLogprob
 from longctx.records import Prompt, Sample, Status
 
 Outcome = Literal["none", "difference", "unclear"]
+Go = Literal["first", "second", "other"]
+"""A pass over all probes: A is asked in two, B in one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +31,16 @@ class Said:
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is no completion; an empty one is one."""
+        return self.status not in ("ok", "empty")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Said:
+        """What `dataclasses.asdict` made these values of."""
+        return cls(values["status"], values["text"], tuple(TokenLogprob(**one) for one in values["logprobs"]))
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -44,6 +56,16 @@ class Taken:
     """The most probable continuation of the open-ended prompt, token by token."""
     samples: tuple[str, ...]
     """Continuations drawn at temperature 1."""
+
+    def is_whole(self, num_samples: int) -> bool:
+        """Whether nothing failed, with so many samples asked for."""
+        return not self.answer.failed and not self.greedy.failed and len(self.samples) == num_samples
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Taken:
+        """What `dataclasses.asdict` made these values of."""
+        said = {name: Said.from_json(values[name]) for name in ("answer", "greedy")}
+        return cls(**{**values, **said, "samples": tuple(values["samples"])})
 
 
 @dataclass(frozen=True, slots=True)

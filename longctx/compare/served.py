@@ -43,9 +43,12 @@ class ServedSource:
         return self._ask(prompt, 0.0, None)
 
     def draw(self, prompt: Prompt, num_samples: int, seed: int) -> tuple[str, ...]:
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            seeds = [(seed + number) % _MAX_SEED for number in range(num_samples)]
+        pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="longctx-request")
+        seeds = [(seed + number) % _MAX_SEED for number in range(num_samples)]
+        try:
             said = list(pool.map(lambda one: self._ask(prompt, 1.0, one), seeds))
+        finally:  # who stops a comparison does not wait for requests in flight: closing the client ends them
+            pool.shutdown(wait=False, cancel_futures=True)
         return tuple(one.text for one in said if one.status in ("ok", "empty"))
 
     def _ask(self, prompt: Prompt, temperature: float, seed: int | None) -> Said:

@@ -23,7 +23,10 @@ DEFAULT_FORMATS = ("html", "md", "png", "svg")
 
 def read_summary(folder: Path) -> Summary:
     """The summary of a run folder; raises StoreError."""
-    return summarise(read_manifest(folder), read_rows(folder))
+    manifest = read_manifest(folder)
+    if "config" not in manifest:
+        raise StoreError(f"{folder} holds a comparison, not a run.")
+    return summarise(manifest, read_rows(folder))
 
 
 def write_report(

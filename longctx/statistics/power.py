@@ -84,10 +84,10 @@ def samples_to_show(threshold: float = RULER_THRESHOLD, confidence: float = 0.95
     return math.ceil(math.log((1 - confidence) / 2) / math.log(threshold))
 
 
-def smallest_drop(num_pairs: float, accuracy: float = ASSUMED_ACCURACY) -> float | None:
+def smallest_drop(num_pairs: float, accuracy: float = ASSUMED_ACCURACY, alpha: float = 0.05) -> float | None:
     """The least drop in accuracy that `pairs_needed` finds with so many pairs; None if not even one to zero."""
     for points in range(1, round(100 * accuracy)):
-        if pairs_needed(Comparison(points / 100, accuracy)) <= num_pairs:
+        if pairs_needed(Comparison(points / 100, accuracy, alpha=alpha)) <= num_pairs:
             return points / 100
     return None
 

@@ -12,6 +12,7 @@ from longctx.backends.endpoint.config import EndpointConfig
 from longctx.backends.endpoint.faults import PASSING, RequestFailed, as_failure
 from longctx.backends.endpoint.ledger import Ledger
 from longctx.backends.endpoint.protocol import Reply, ReplyReader, Request
+from longctx.backends.endpoint.sockets import OpenSockets
 
 _FIRST_WAIT_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 60.0
@@ -56,21 +57,29 @@ class EndpointClient:
         config: EndpointConfig,
         sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        ledger: Ledger | None = None,
     ) -> None:
-        """`api` is chat, completions or tokens; nothing is sent yet. `sleep` without one ends with the client."""
+        """`api` is chat, completions or tokens; nothing is sent yet. `sleep` without one ends with the client.
+
+        Clients with one `ledger` share a budget.
+        """
         import openai
 
         self.model = model
         self.api = api
-        self.ledger = Ledger(config)
+        self.ledger = ledger or Ledger(config)
         self._config = config
         self._key = key
         self.dialect = Dialect()
         self._closed = threading.Event()
         self._sleep = sleep or self._wait_unless_closed
         self._clock = clock
+        self._sockets = OpenSockets()
+        transport = openai.DefaultHttpxClient(event_hooks={"request": [self._sockets.attend]})
         # The retries are ours: each is counted, paid for, and seen in the row.
-        self._client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, organization="", project="")
+        self._client = openai.OpenAI(
+            base_url=base_url, api_key=key, max_retries=0, organization="", project="", http_client=transport
+        )
 
     def __enter__(self) -> EndpointClient:
         return self
@@ -79,8 +88,9 @@ class EndpointClient:
         self.close()
 
     def close(self) -> None:
-        """Close all connections; requests in flight fail, and are not tried again."""
+        """Close all connections; requests in flight fail at once, and are not tried again."""
         self._closed.set()
+        self._sockets.shut_down()
         self._client.close()
 
     def stated_models(self) -> list[dict[str, Any]]:

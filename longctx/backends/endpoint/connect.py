@@ -11,6 +11,7 @@ from longctx.backends.endpoint.client import EndpointClient
 from longctx.backends.endpoint.config import EndpointConfig, read_key
 from longctx.backends.endpoint.content import Sender, bare_prompt
 from longctx.backends.endpoint.counts import CountCheck
+from longctx.backends.endpoint.ledger import Ledger
 from longctx.backends.endpoint.protocol import Reply, Request
 from longctx.config import SweepConfig
 from longctx.documents.tokenizer import Tokenizer
@@ -32,11 +33,14 @@ class Greeting:
 
 
 def connect(
-    config: SweepConfig, settings: EndpointConfig, sleep: Callable[[float], None] | None = None
+    config: SweepConfig,
+    settings: EndpointConfig,
+    sleep: Callable[[float], None] | None = None,
+    ledger: Ledger | None = None,
 ) -> EndpointClient:
     """A client for the server of `config`; nothing is sent yet. Raises ConfigError for a key that is not there."""
     key = read_key(settings.api_key_env)
-    return EndpointClient(config.base_url, config.model, config.api, key, settings, sleep)
+    return EndpointClient(config.base_url, config.model, config.api, key, settings, sleep, ledger=ledger)
 
 
 def greet(client: EndpointClient, config: SweepConfig, tokenizer: Tokenizer) -> Greeting:

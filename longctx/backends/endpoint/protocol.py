@@ -6,6 +6,7 @@ not know (reasoning_content), lacks fields that it demands, and holds chat-style
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,13 +154,20 @@ def _logprobs(found: Any) -> list[TokenLogprob]:
         return []
     if found.get("content") is not None:  # chat style
         return [
-            TokenLogprob(one["token"], float(one["logprob"]), {t["token"]: t["logprob"] for t in one["top_logprobs"]})
+            _logprob(one["token"], one["logprob"], {t["token"]: t["logprob"] for t in one["top_logprobs"]})
             for one in found["content"]
         ]
     tokens, logprobs = found.get("tokens") or [], found.get("token_logprobs") or []
     tops = found.get("top_logprobs") or [{} for _ in tokens]
     return [
-        TokenLogprob(token, float(logprob), dict(top or {}))
+        _logprob(token, logprob, top or {})
         for token, logprob, top in zip(tokens, logprobs, tops, strict=True)
         if logprob is not None
     ]
+
+
+def _logprob(token: str, logprob: float, top: Mapping[str, float]) -> TokenLogprob:
+    """Of the most probable tokens, those that are possible at all; raises ValueError for one said that was not."""
+    if not math.isfinite(float(logprob)):
+        raise ValueError(f"the log-probability of a token is {logprob}")
+    return TokenLogprob(token, float(logprob), {name: value for name, value in top.items() if math.isfinite(value)})
