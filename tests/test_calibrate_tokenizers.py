@@ -32,13 +32,13 @@ def test_a_phantom_measures_as_designed_in_a_models_tokens(tokenizer: str, tmp_p
     config = SweepConfig(
         lengths=lengths_around(design, (0.0,), 700, 1400),
         depths=(0.0, 1.0),
-        trials=1,
-        design="packed",
+        trials=2,
         dtype="float32",
+        controls=False,
     )
     result = run_case(Case(design, config, tokenizer), tmp_path, open_hf, tmp_path / "phantoms", "cpu")
     assert result.verdict == "as designed", result.off
-    assert result.counts["as designed"] >= 20
+    assert result.counts["as designed"] >= 12
     assert {one.row.score for one in result.judged} == {0.0, 1.0}
     (folder,) = (tmp_path / "phantoms").iterdir()
     hub = read_tokenizer(find_source(str(folder))).hub

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longctx.backends.endpoint.protocol import TokenLogprob
@@ -28,6 +28,7 @@ def test_mcnemar_counts_what_one_side_alone_gets_right() -> None:
     assert mcnemar(1024, a, a).p == 1.0
 
 
+@settings(max_examples=20)  # statsmodels collects garbage at every call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
     """By definition: a hypothesis' corrected p is the largest Bonferroni p of the sets that hold it."""

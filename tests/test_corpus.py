@@ -263,7 +263,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
 
 def test_a_name_that_nothing_has_lists_what_there_is() -> None:
     with pytest.raises(UnknownNameError, match=r"narrator.*public-domain.*python-docs"):
-        get_source("gutenberg")
+        get_source("reuters")
 
 
 # The standard library.

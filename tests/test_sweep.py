@@ -267,10 +267,15 @@ def test_a_config_file_gives_the_same_sweep_as_flags(model_folder: Path, tmp_pat
     assert scores(tmp_path / "flags") == scores(tmp_path / "file") != {}
 
 
+def on_disk(out: Path) -> list[str]:
+    """More trials, with all keys and values in files."""
+    return ["--trials", "5", "--kv-device", "0GiB", "--kv-disk", str(out / "kv"), "--chunk", "64"]
+
+
 def start_sweep(model_folder: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "longctx", "sweep", "--model", str(model_folder), "--out", str(out), *GRID]
     return subprocess.Popen(
-        [*command, "--trials", "5", "--kv-device", "0GiB", "--kv-disk", str(out / "kv"), "--chunk", "64"],
+        [*command, *on_disk(out)],
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -298,9 +303,8 @@ def test_a_killed_sweep_loses_nothing_that_was_finished(
     assert process.returncode == (-9 if number == signal.SIGKILL else 130), output
     kept = {row.sample_id: row for row in read_rows(tmp_path)}
     assert 5 < len(kept) < 30
-    again = start_sweep(model_folder, tmp_path)
-    output, _ = again.communicate()
-    assert again.returncode == 0, output
+    again = sweep(model_folder, tmp_path, *on_disk(tmp_path))
+    assert again.exit_code == 0, again.output
     rows = {row.sample_id: row for row in read_rows(tmp_path)}
     assert len(rows) == 30
     assert {name: rows[name] for name in kept} == kept
