@@ -127,6 +127,15 @@ def test_the_heatmap_has_a_cell_for_every_length_and_depth() -> None:
         assert text in shown
 
 
+def test_a_mark_in_a_cell_is_explained_below() -> None:
+    rows = grid({(1024, 0.0, trial): {"score": 0.0} for trial in range(8)}, trials=8)
+    shown = texts(svg(draw_heatmap(group_of(make_summary(rows, trials=8)), LIGHT, "A title")))
+    assert [text for text in shown if text.endswith("▾")] == ["0/8 ▾"]
+    assert any("▾ worse than the rest of its length" in text for text in shown)
+    plain = texts(svg(draw_heatmap(group_of(make_summary(grid())), LIGHT, "A title")))
+    assert not any("▾" in text for text in plain)
+
+
 def test_the_curve_has_a_band_points_controls_and_n() -> None:
     controls = [make_row(sample_id=f"c{i}", length=0, control="closed_book", score=0.0) for i in range(5)]
     text = svg(draw_curve(group_of(make_summary([*grid(), *controls])), LIGHT))

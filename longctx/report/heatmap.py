@@ -58,7 +58,8 @@ def _caption(group: TaskGroup, has_maps: bool) -> str:
     designs = " and ".join(sorted({series.summary.design for series in group.series}))
     if any(series.task.analysis.fitted for series in group.series):
         designs += " documents, placed adaptively; dashed: the fitted curve · points: raw rates of"
-    labelled = "cells: right/scored, ! others failed · "
+    marked = any(series.task.analysis.worse for series in group.series)
+    labelled = f"cells: right/scored, ! others failed{', ▾ worse than the rest of its length' if marked else ''} · "
     bare = "the lighter the more are right, crossed: no score, struck: not run · "
     cells = "" if not has_maps else labelled if len(group.lengths) <= _MAX_LABELLED else bare
     return f"{designs} documents · {cells}bars: 95 % intervals · longctx"
