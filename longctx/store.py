@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -83,6 +84,11 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif old != new:
         yield f"{path}: {json.dumps(old)} -> {json.dumps(new)}"
+
+
+def ids_digest(ids: Iterable[str]) -> str:
+    """Hash of prompts by their ids, in any order: for an identity that changes when the same config gives others."""
+    return hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
 def check_identity(folder: Path, wanted: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 
 from longctx.compare.records import Probe
@@ -17,6 +16,7 @@ from longctx.haystack import get_source
 from longctx.records import Item, Sample
 from longctx.samples import make_samples
 from longctx.scoring import NEVER_STOP
+from longctx.store import ids_digest
 
 _NUM_DEPTHS = 5
 _ROOM = 24
@@ -43,8 +43,7 @@ def make_probes(config: SweepConfig, tokenizer: Tokenizer, num_items: int) -> li
 
 def probes_digest(probes: Iterable[Probe]) -> str:
     """Hash of all prompts: it changes when code, word lists or a template's date make others of the same config."""
-    ids = sorted(name for probe in probes for name in (probe.question.id, probe.open_ended.id))
-    return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
+    return ids_digest(name for probe in probes for name in (probe.question.id, probe.open_ended.id))
 
 
 def _open_ended(config: SweepConfig, tokenizer: Tokenizer, length: int, number: int) -> Sample:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from longctx.addressable import is_finding
@@ -11,7 +10,7 @@ from longctx.backends.base import Backend
 from longctx.config import SweepConfig
 from longctx.environment import utc_now
 from longctx.records import Answer, Row, Sample, Score, Served, TokenIds
-from longctx.store import RunFolder
+from longctx.store import RunFolder, ids_digest
 from longctx.sweep.excerpt import excerpt, question
 from longctx.tasks import parse_task
 
@@ -27,7 +26,7 @@ def missing(samples: Sequence[Sample], rows: Iterable[Row]) -> list[Sample]:
 
 def samples_digest(samples: Iterable[Sample]) -> str:
     """Hash of all sample ids: it changes when code, word lists or a template's date make other prompts of a config."""
-    return hashlib.sha256(" ".join(sorted(sample.id for sample in samples)).encode()).hexdigest()[:16]
+    return ids_digest(sample.id for sample in samples)
 
 
 def run_samples(
