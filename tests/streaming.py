@@ -25,11 +25,13 @@ def flash(model: Any) -> Kernel:
     return choose_kernel("flash", head_shapes(model.config), model.dtype, "cpu")
 
 
-def make_tiers(kernel: Kernel, device: int = MUCH, host: int = 0, disk: Path | None = None) -> Tiers:
-    """Blocks of 16 tokens on a CPU, with budgets in bytes."""
+def make_tiers(
+    kernel: Kernel, device: int = MUCH, host: int = 0, disk: Path | None = None, block: int = BLOCK
+) -> Tiers:
+    """Blocks of `block` tokens on a CPU, with budgets in bytes."""
     cpu = torch.device("cpu")
     store = None if disk is None else DiskStore(disk, "test")
-    return Tiers(Memory(cpu, device, host), Stager(cpu), BLOCK, kernel, store)
+    return Tiers(Memory(cpu, device, host), Stager(cpu), block, kernel, store)
 
 
 @torch.inference_mode()
@@ -73,10 +75,11 @@ def own_logits(model: Any, ids: Sequence[int] | torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def own_greedy(model: Any, ids: torch.Tensor, steps: int) -> list[torch.Tensor]:
-    """As `greedy`, every step computed anew from all tokens."""
-    tokens, found = ids.tolist(), []
-    for _ in range(steps + 1):
-        found.append(own_logits(model, tokens))
-        tokens.append(int(found[-1].argmax()))
-    return found
+@torch.inference_mode()
+def own_steps(model: Any, ids: torch.Tensor, tokens: Sequence[int]) -> list[torch.Tensor]:
+    """Logits (vocabulary,) after `ids` and after each of the `tokens` that follow, of one forward as `own_logits`."""
+    model.set_attn_implementation("eager")
+    whole = torch.cat([ids, torch.tensor(tokens, dtype=torch.long)])[None]
+    found = model(input_ids=whole, use_cache=False, logits_to_keep=len(tokens) + 1).logits[0]
+    stream(model)
+    return list(found)

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 import zoo
 from click.testing import CliRunner
 from streaming import BLOCK, MUCH, ask, flash, greedy, read
 from test_resume import prompts
 from test_shard import without_times
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from longctx.cli import main
@@ -136,7 +137,8 @@ def two(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("two")
     for name, (kind, changes) in ALL.items():
         zoo.make(kind, **changes).save_pretrained(folder / name)
-    spawn(work, (folder, model_folder), nprocs=2)  # type: ignore[no-untyped-call]
+    torch.multiprocessing.get_context("forkserver").set_forkserver_preload(["test_ranks"])  # imports once for both
+    start_processes(work, (folder, model_folder), nprocs=2, start_method="forkserver")  # type: ignore[no-untyped-call]
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,6 +165,7 @@ def _asset(name: str) -> str:
     return (resources.files("longctx.report") / "templates" / name).read_text(encoding="utf-8")
 
 
+@functools.cache  # a template is compiled once
 def _environment(autoescape: bool) -> jinja2.Environment:
     environment = open_templates("longctx.report", autoescape)
     environment.filters |= {"tokens": axis_label, "colour": colour, "ink_on": ink_on}

@@ -31,8 +31,7 @@ def worse_cells(scores: Scores, false_discovery_rate: float = 0.05) -> tuple[Cel
     Of the cells that are called worse, about this rate are so by chance. Samples of a trial that are alike make the
     test find less, not more. With a single depth there is nothing to compare: no cell is worse.
     """
-    from scipy.stats import hypergeom  # slow to import
-    from statsmodels.stats.multitest import multipletests
+    from scipy.stats import false_discovery_control, hypergeom  # slow to import
 
     num = (~np.isnan(scores.values)).sum(0)
     right = (scores.values == 1.0).sum(0)
@@ -41,7 +40,7 @@ def worse_cells(scores: Scores, false_discovery_rate: float = 0.05) -> tuple[Cel
     tested = [tuple(index) for index in np.argwhere(num > 0)]
     if not tested:
         return ()
-    called, adjusted, _, _ = multipletests([p_values[i] for i in tested], false_discovery_rate, method="fdr_bh")
+    adjusted = false_discovery_control([p_values[i] for i in tested])
     return tuple(
         CellTest(
             scores.lengths[i],
@@ -50,7 +49,7 @@ def worse_cells(scores: Scores, false_discovery_rate: float = 0.05) -> tuple[Cel
             int(num[i, j]),
             float(p_values[i, j]),
             float(adjusted[n]),
-            bool(called[n]),
+            bool(adjusted[n] <= false_discovery_rate),
         )
         for n, (i, j) in enumerate(tested)
     )
