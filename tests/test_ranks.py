@@ -182,6 +182,19 @@ def test_a_sweep_of_two_ranks_writes_the_rows_of_one_process(two: Path, model_fo
     assert manifest["starts"][0]["layout"] == {"device_map": None, "parallel": "tensor", "ranks": 2}
 
 
+def test_a_dry_run_of_two_ranks_is_told_once_and_knows_of_both(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longctx.engine.speed.prefill_rate", lambda dtype, device: 1e9)
+    arguments = ["--parallel", "tensor", "--dry-run"]
+    assert "time at 1 GFLOP/s" in sweep(model_folder, tmp_path, *arguments)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert "time at 2 GFLOP/s" in sweep(model_folder, tmp_path, *arguments)
+    monkeypatch.setenv("RANK", "1")
+    assert sweep(model_folder, tmp_path, *arguments) == ""
+
+
 def test_heads_are_split_only_where_that_gives_each_rank_whole_ones() -> None:
     for name, (kind, changes) in ALL.items():
         assert splits_heads(zoo.make(kind, **changes).config, Ranks(0, 2)) == (name in SPLIT)

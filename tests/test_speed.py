@@ -39,7 +39,10 @@ def test_a_processor_is_as_fast_as_its_cores_one_by_one(monkeypatch: pytest.Monk
         seen.append(torch.get_num_threads())
         return 0.5
 
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setattr(speed, "_seconds_each", measure)
     monkeypatch.setattr(speed, "torch", SimpleNamespace(**{**vars(torch), "randn": lambda *a, **k: None}))
     assert speed.prefill_rate("float32", "cpu") == pytest.approx(num_cores() * 0.6 * 2 * 1024**3 / 0.5)
     assert (seen, torch.get_num_threads()) == ([1], threads)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(num_cores()))
+    assert speed.prefill_rate("float32", "cpu") == pytest.approx(0.6 * 2 * 1024**3 / 0.5)

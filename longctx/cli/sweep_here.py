@@ -49,14 +49,15 @@ class _Job:
 
 def run(asked: SweepConfig, budget: KvBudget, layout: Layout, start: Start) -> None:
     """Plan, answer what is missing, and draw the report."""
+    from longctx.engine.layout import splits_heads
     from longctx.engine.loading import read_card
-    from longctx.engine.ranks import ALONE, join_ranks, leave_ranks
+    from longctx.engine.ranks import ALONE, Ranks, join_ranks, leave_ranks
     from longctx.engine.sources import find_source, if_converted, prepare
     from longctx.engine.speed import prefill_rate
     from longctx.store import check_identity, read_rows
     from longctx.sweep.plan import make_plan, resolve
     from longctx.sweep.run import missing, samples_digest
-    from longctx.sweep.shard import launched_device
+    from longctx.sweep.shard import Shard, launched_device, launched_shard
     from longctx.terminal.adaptive import print_fit
 
     source = find_source(asked.model)
@@ -68,12 +69,15 @@ def run(asked: SweepConfig, budget: KvBudget, layout: Layout, start: Start) -> N
     plan = make_plan(config, card)
     identity = {"config": config.to_json(), "samples": samples_digest(plan.samples)}
     check_identity(folder, identity)
+    launched = launched_shard() if layout.parallel == "tensor" else Shard()
     together = layout.parallel == "tensor" and not start.dry_run
     ranks = join_ranks(launched_device(config.device)) if together else ALONE
     rows = ranks.agree(read_rows(folder))  # the folder may be on rank 0's machine alone
     rate = prefill_rate(config.dtype, config.device)
+    if launched.count > 1 and splits_heads(card.config, Ranks(launched.index - 1, launched.count)):
+        rate *= launched.count
     job = _plan_job(config, card, plan, identity, folder, rows, start, rate)
-    if ranks.leads:
+    if launched.index == 1:
         _print_job(job, plan, rate)
     if start.dry_run:
         return

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from longctx.environment import num_cores
+from longctx.environment import num_cores, num_processes_here
 
 # Share of the plain matrix product's rate that a whole prefill reaches; the rest goes to attention's
 # smaller products, to norms and activations, and to decoding the wrong answers.
@@ -42,7 +42,7 @@ def _timed(run: Callable[[int], object], times: int) -> float:
 def prefill_rate(dtype: str, device: str) -> float:
     """Floating-point operations a second to expect: a measured matrix product times _UTILISATION.
 
-    On a CPU that of one core times their number, since workers have a core each.
+    On a CPU that of one core times this process' share of them, since workers have a core each.
     """
     left, right = (torch.randn(_SIZE, _SIZE, dtype=getattr(torch, dtype), device=device) for _ in range(2))
 
@@ -56,7 +56,7 @@ def prefill_rate(dtype: str, device: str) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return num_cores() * _UTILISATION * 2 * _SIZE**3 / _seconds_each(run)
+        return max(1, num_cores() // num_processes_here()) * _UTILISATION * 2 * _SIZE**3 / _seconds_each(run)
     finally:
         torch.set_num_threads(threads)
 
