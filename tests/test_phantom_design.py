@@ -129,7 +129,7 @@ def test_waves_are_cosines_of_the_distance() -> None:
 def test_a_profile_that_is_not_found_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longctx.phantom.profile._ROUNDS", 0)
     with pytest.raises(ConfigError, match="No profile"):
-        solve((1024,), 2**17)
+        solve.__wrapped__((1024,), 2**17)  # what other tests have found is kept
 
 
 def test_codes_of_a_small_vocabulary_are_all_different() -> None:
