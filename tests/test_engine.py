@@ -27,6 +27,8 @@ from longctx.records import Answer, Design, Prompt, Sample, TokenIds
 
 NEVER = r"(?!)"
 CHUNK = 64
+BLOCK = 96
+"""Not a multiple of a chunk, so that branches leave a block that is partly full."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def decode_ids(token_ids: list[int]) -> str:
 
 def make_engine(model: Any, **arguments: Any) -> Engine:
     kernel = flash(SimpleNamespace(config=model.config, dtype=torch.float32))
-    arguments = {"chunk": CHUNK, "tiers": make_tiers(kernel, block=CHUNK), **arguments}
+    arguments = {"chunk": CHUNK, "tiers": make_tiers(kernel, block=BLOCK), **arguments}
     return Engine(model, decode_ids, ModelShape.from_config(model.config), **arguments)
 
 
@@ -101,10 +103,8 @@ def draft_kinds(expected: dict[str, list[int]]) -> dict[str, dict[str, TokenIds]
     return {"none": {}, "right": drafts(None), "wrong late": drafts(2), "wrong at once": drafts(0)}
 
 
-@pytest.mark.parametrize(
-    ("drafts", "num_workers"),
-    [("none", 1), ("right", 1), ("wrong late", 1), ("wrong at once", 1), ("wrong late", 2)],
-)
+@pytest.mark.parametrize("drafts", ["none", "right", "wrong late", "wrong at once"])
+@pytest.mark.parametrize("num_workers", [1, 2])
 def test_answers_are_those_of_generate(
     llama: Any, samples: list[Sample], expected: dict[str, list[int]], drafts: str, num_workers: int
 ) -> None:
@@ -160,7 +160,7 @@ def test_in_bfloat16_a_reused_prefix_is_bit_identical(samples: list[Sample], ker
     model = tiny_llama(700).bfloat16()
     model.set_attn_implementation(OURS)
     chosen = choose_kernel(kernel, head_shapes(model.config), model.dtype, "cpu")
-    engine = make_engine(model, tiers=make_tiers(chosen, block=CHUNK))
+    engine = make_engine(model, tiers=make_tiers(chosen, block=BLOCK))
     prompts = [sample.prompt for sample in samples if sample.cell.depth in (0.5, 1.0)]
     # One question at a branch: the rows of a batch are another matter than the prefix before them.
     branches = {p.prefix_ids().tobytes(): p for p in prompts}

@@ -11,7 +11,7 @@ import pytest
 import torch
 import zoo
 from conftest import needs_gemma
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from streaming import MUCH, ask, flash, greedy, make_tiers, own_logits, own_steps, read
 from transformers import (
@@ -142,7 +142,6 @@ def small() -> Any:
     return model
 
 
-@settings(max_examples=40)
 @given(operations)
 def test_branches_and_failed_forwards_leave_the_others_as_they_are(
     small: Any, steps: list[tuple[int, str, int]]
