@@ -28,7 +28,7 @@ def server(side: str, threads: int, port: int) -> AbstractContextManager[str]:
     source = find_source(MODEL)
     folder = prepare(source)
     if side == "transformers":
-        return transformers_serve(Path(folder.path), threads, port)
+        return transformers_serve(Path(folder.path), MODEL, threads, port)
     # float32 keys and values: as in process, and faster than half-precision ones on a processor without them.
     return llama_cpp(Path(source.path, str(source.gguf_file)), read_card(folder).window, threads, port, kv="f32")
 

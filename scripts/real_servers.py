@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +16,11 @@ HERE = Path(__file__).parent
 
 
 @contextmanager
-def _running(num_threads: int, *command: str) -> Iterator[subprocess.Popen[str]]:
-    """The server's process, killed at the end."""
+def _running(num_threads: int, *command: str, folder: str | None = None) -> Iterator[subprocess.Popen[str]]:
+    """The server's process, in a working folder; killed at the end."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(num_threads), "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True, env=environment, cwd=folder)
     try:
         yield process
     finally:
@@ -42,8 +42,8 @@ def llama_cpp(file: Path, window: int, num_threads: int = 1, port: int = 0, kv: 
 
 
 @contextmanager
-def transformers_serve(folder: Path, num_threads: int = 1, port: int = 0) -> Iterator[str]:
-    """Base URL of transformers' server, in float32, with the model in `folder`, whatever model is asked for.
+def transformers_serve(folder: Path, name: str = "", num_threads: int = 1, port: int = 0) -> Iterator[str]:
+    """Base URL of transformers' server, in float32, with the model in `folder`; requests call it `name`, or that path.
 
     Port 0 is one that is free.
     """
@@ -52,11 +52,14 @@ def transformers_serve(folder: Path, num_threads: int = 1, port: int = 0) -> Ite
         free.bind(("127.0.0.1", port))
         port = free.getsockname()[1]
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
-    program = "from transformers.cli.transformers import main; main()"
-    with _running(num_threads, sys.executable, "-c", program, "serve", str(folder), *options) as process:
-        while not _is_up(f"http://127.0.0.1:{port}/health"):
-            assert process.poll() is None, "transformers serve ended"
-        yield f"http://127.0.0.1:{port}/v1"
+    program = (sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve")
+    with tempfile.TemporaryDirectory() as names:  # it knows models by their paths: here a path is a name
+        if name:
+            Path(names, name).symlink_to(folder)
+        with _running(num_threads, *program, name or str(folder), *options, folder=names) as process:
+            while not _is_up(f"http://127.0.0.1:{port}/health"):
+                assert process.poll() is None, "transformers serve ended"
+            yield f"http://127.0.0.1:{port}/v1"
 
 
 def _is_up(url: str) -> bool:

@@ -14,7 +14,7 @@ import torch.multiprocessing
 import zoo
 from click.testing import CliRunner
 from streaming import BLOCK, MUCH, ask, flash, greedy, read
-from test_resume import prompts
+from test_resume import CHUNK, Killed, prompts, stop_after, texts
 from test_shard import without_times
 from torch.multiprocessing.spawn import start_processes
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -22,14 +22,18 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from longctx.cli import main
 from longctx.config import Layout
 from longctx.engine.cost import ModelShape
+from longctx.engine.disk import DiskChunk, DiskStore
 from longctx.engine.engine import Engine
 from longctx.engine.kv import StreamedCache
 from longctx.engine.layout import find_holders, splits_heads, tensor_parallel
+from longctx.engine.memory import NoSpaceError
 from longctx.engine.partial import reference_attention
 from longctx.engine.ranks import ALONE, Ranks, join_ranks
 from longctx.engine.selftest import self_test, stream
 from longctx.engine.tiers import Holders, Tiers
+from longctx.engine.tree import build_tree, tree_work
 from longctx.errors import ConfigError, RankError
+from longctx.records import Answer, Status
 from longctx.store import read_manifest, read_rows
 
 CPU = torch.device("cpu")
@@ -49,6 +53,7 @@ DEALT: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt-2": ("gpt-2", {}),
 }
 ALL = SPLIT | DEALT
+ON_DISK = ("llama", "llama, one head", "gemma 3")
 
 
 class Found(NamedTuple):
@@ -74,13 +79,20 @@ def compute(model: Any, holders: Holders) -> Found:
     return Found(torch.stack(logits), tiers.memory.usage("device").now, bool(tiers.dealt))
 
 
+def answers(
+    model: Any, holders: Holders, num_bytes: int, block_tokens: int = BLOCK, disk: DiskStore | None = None
+) -> list[Answer]:
+    """Of an engine whose keys and values have so much room in memory."""
+    tiers = Tiers.over(holders, {CPU: num_bytes}, 0, block_tokens, flash(model), disk)
+    engine = Engine(model, lambda ids: " ".join(map(str, ids)), ModelShape.from_config(model.config), CHUNK, tiers)
+    return list(engine.answers(prompts(), {}))
+
+
 def answers_with_little_room(folder: Path, ranks: Ranks) -> list[tuple[str, str, str]]:
     """Id, status and text of every prompt, where keys and values of the longest do not fit."""
-    model, holders = load(folder, ranks)
     room = 250 * 4 * 2 * 8 * 8 // ranks.count  # tokens x layers x (key, value) x dim x bytes, with one head
-    tiers = Tiers.over(holders, {CPU: room}, 0, BLOCK, flash(model))
-    engine = Engine(model, lambda ids: " ".join(map(str, ids)), ModelShape.from_config(model.config), 32, tiers)
-    return sorted((answer.prompt_id, answer.status, answer.text) for answer in engine.answers(prompts(), {}))
+    found = answers(*load(folder, ranks), room)
+    return sorted((answer.prompt_id, answer.status, answer.text) for answer in found)
 
 
 def load(folder: Path, ranks: Ranks) -> tuple[Any, Holders]:
@@ -92,6 +104,50 @@ def load(folder: Path, ranks: Ranks) -> tuple[Any, Holders]:
     self_test(model, flash(model), holders)
     stream(model)
     return model, holders
+
+
+class Resumed(NamedTuple):
+    """What an engine with its keys and values on disk answered, where it was stopped, and where the disk was full."""
+
+    statuses_when_full: list[tuple[str, Status]]
+    texts: dict[str, str]
+    num_prefilled: int
+
+
+def with_disk(folder: Path, name: str, ranks: Ranks) -> Resumed:
+    """A run that finds rank 0's disk full, one that is killed when rank 1 lacks its last chunk, and what goes on."""
+    model, holders = load(folder / name, ranks)
+
+    def store() -> DiskStore:
+        return DiskStore(folder / "disk" / name, f"rank {ranks.index} of {ranks.count}")
+
+    def run() -> list[Answer]:
+        """With memory for some blocks, of which every second has a border within a chunk."""
+        disk = store()
+        found = answers(model, holders, 20_000, 48, disk)
+        disk.close()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        if ranks.index == 0:
+            write = DiskStore.write
+
+            def full(self: DiskStore, name: str, layers: Any) -> DiskChunk:
+                if self.num_bytes_written > 60_000:
+                    raise NoSpaceError("full")
+                return write(self, name, layers)
+
+            patch.setattr(DiskStore, "write", full)
+        statuses = sorted((answer.prompt_id, answer.status) for answer in run())
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 6)
+        with pytest.raises(Killed):
+            run()
+    if ranks.index == 1:
+        max(store().path("").parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns).unlink()
+    resumed = run()
+    num_prefilled = sum(answer.num_prefilled_prefix_tokens for answer in resumed)
+    return Resumed(statuses, texts(resumed), num_prefilled)
 
 
 def failing(folder: Path, ranks: Ranks) -> str:
@@ -120,6 +176,7 @@ def work(rank: int, folder: Path, model_folder: Path) -> None:
     little = answers_with_little_room(folder / "llama, one head", ranks)
     said = failing(folder / "llama", ranks)
     torch.save((little, said), folder / f"engine-{rank}.pt")
+    torch.save({name: with_disk(folder, name, ranks) for name in ON_DISK}, folder / f"disk-{rank}.pt")
     sweep(model_folder, folder / "run", "--parallel", "tensor")
 
 
@@ -166,6 +223,18 @@ def test_all_ranks_find_alike_that_there_is_no_room(two: Path) -> None:
     assert all(right.get(prompt_id, text) == text for prompt_id, status, text in first[0] if status == "ok")
     for rank, (_, said) in enumerate((first, second)):
         assert f"Rank {rank} of 2 failed (OutOfMemoryError: out of memory)" in said
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_ranks_agree_on_what_their_disks_hold(two: Path, name: str) -> None:
+    """What one rank lacks is read again by both; where one disk is full, both say so."""
+    first, second = (torch.load(two / f"disk-{rank}.pt", weights_only=False)[name] for rank in range(2))
+    assert first == second
+    assert {status for _, status in first.statuses_when_full} == {"ok", "no_space"}
+    assert first.texts == texts(answers(*load(two / name, ALONE), MUCH))
+    whole = tree_work(build_tree(prompts(), CHUNK)).num_prefix_tokens
+    assert first.num_prefilled in ((whole, whole - 5 * CHUNK) if name == "gemma 3" else (whole - 5 * CHUNK,))
+    assert not list((two / "disk").rglob("*.safetensors"))
 
 
 def test_a_sweep_of_two_ranks_writes_the_rows_of_one_process(two: Path, model_folder: Path, tmp_path: Path) -> None:

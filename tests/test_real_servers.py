@@ -11,7 +11,7 @@ from real_servers import llama_cpp, transformers_serve
 
 from longctx.addressable import addressable
 from longctx.cli import main
-from longctx.engine.sources import find_source
+from longctx.engine.sources import find_source, prepare
 from longctx.records import Row
 from longctx.store import read_manifest, read_rows
 
@@ -51,6 +51,16 @@ def test_transformers_serve_gives_the_answers_of_the_engine(model_folder: Path, 
         assert row.server_prompt_tokens == row.num_prompt_tokens == inside[name].num_prompt_tokens
     assert {row.status for row in chat.values()} == {"ok"}
     assert all(row.server_prompt_tokens == row.num_prompt_tokens for row in chat.values())
+
+
+def test_transformers_serve_answers_for_the_embedded_model_as_the_engine_does(tmp_path: Path) -> None:
+    grid = ["--lengths", str(WINDOW), "--depths", "1", "--no-controls"]
+    inside = sweep(tmp_path / "inside", "--model", EMBEDDED, "--device", "cpu", "--dtype", "float32", *grid)
+    with transformers_serve(Path(prepare(find_source(EMBEDDED)).path), EMBEDDED) as url:
+        server = ["--backend", "openai", "--base-url", url, "--model", EMBEDDED, "--api", "completions"]
+        served = sweep(tmp_path / "served", *server, "--canaries", "no", *grid)
+    assert {key: row.answer for key, row in served.items()} == {key: row.answer for key, row in inside.items()}
+    assert [row.score for row in served.values()] == [1.0]
 
 
 def test_llama_cpp_reads_what_it_is_sent(tmp_path: Path) -> None:

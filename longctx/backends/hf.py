@@ -38,10 +38,6 @@ class HuggingFaceBackend:
     ) -> None:
         """Load the weights of `card` as the resolved `config` says; raises ModelError, or ConfigError for the disk."""
         budget, ranks = budget or KvBudget(), ranks or ALONE
-        if budget.disk is not None and ranks.count > 1:
-            raise ConfigError(
-                "--kv-disk cannot be used with --parallel tensor: no rank knows what another's disk holds."
-            )
         loaded = load_model(
             card,
             config.dtype,
@@ -104,6 +100,7 @@ def make_tiers(loaded: LoadedModel, config: SweepConfig, budget: KvBudget) -> Ti
             "packages": packages(),
             "chunk": config.chunk,
             "owner": budget.owner,
+            "rank": [ranks.index, ranks.count],  # each has a part of its own
         }
         try:
             disk = DiskStore(budget.disk, json.dumps({**identity, "block": block_tokens}, sort_keys=True))

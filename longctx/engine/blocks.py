@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -115,6 +115,22 @@ class BlockView:
         return keys, values
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Tokens in a row that fall into one block."""
+
+    index: int
+    """Of the block."""
+    fill: int
+    """Tokens of the block before them."""
+    tokens: slice
+    """Which of the tokens in a row they are."""
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.tokens.stop - self.tokens.start)
+
+
 class Writer(Protocol):
     """Fills blocks, wherever they are."""
 
@@ -164,13 +180,18 @@ class BlockList:
         """
         self._drop_unseen()
         keys, values = states
-        done, num_tokens = 0, keys.shape[1]
+        for part in self._parts(self.length, keys.shape[1]):
+            block = self._writable(part.index, part.fill, states, on_disk)
+            self._writer.write(block, part.fill, (keys[:, part.tokens], values[:, part.tokens]))
+            self.length += part.num_tokens
+
+    def _parts(self, position: int, num_tokens: int) -> Iterator[_Part]:
+        """The tokens from `position` on, cut at the borders of blocks."""
+        done = 0
         while done < num_tokens:
-            index, fill = divmod(self.length, self._block_tokens)
+            index, fill = divmod(position + done, self._block_tokens)
             count = min(self._block_tokens - fill, num_tokens - done)
-            block = self._writable(index, fill, states, on_disk)
-            self._writer.write(block, fill, (keys[:, done : done + count], values[:, done : done + count]))
-            self.length += count
+            yield _Part(index, fill, slice(done, done + count))
             done += count
 
     def _writable(self, index: int, fill: int, states: States, on_disk: bool) -> Block:
@@ -208,15 +229,39 @@ class BlockList:
         return block
 
     def add_piece(self, chunk: DiskChunk, layer: int, num_tokens: int) -> None:
-        """Say that the last `num_tokens` tokens are in `chunk`."""
-        position = self.length - num_tokens
-        done = 0
-        while done < num_tokens:
-            index, fill = divmod(position + done, self._block_tokens)
-            count = min(self._block_tokens - fill, num_tokens - done)
-            if index >= self._first:
-                self._blocks[index - self._first].pieces.append(Piece(chunk, layer, done, count))
-            done += count
+        """Say that the last `num_tokens` tokens are in `chunk`: those of them that are `held`."""
+        skip = 0
+        for part in self._parts(self.length - num_tokens, num_tokens):
+            count = part.num_tokens
+            if not self._memory_of(part.index).is_here:
+                continue
+            if part.index >= self._first:
+                self._blocks[part.index - self._first].pieces.append(Piece(chunk, layer, skip, count))
+            skip += count
+
+    def held(self, states: States) -> States:
+        """Of the last tokens' keys and values (kv_heads, n, dim) those whose blocks are in this process."""
+        if not self._dealt:
+            return states
+        num_tokens = states[0].shape[1]
+        parts = self._parts(self.length - num_tokens, num_tokens)
+        here = [part.tokens for part in parts if self._memory_of(part.index).is_here]
+        keys, values = (torch.cat([x[:, :0], *(x[:, tokens] for tokens in here)], 1) for x in states)
+        return keys, values
+
+    def unheld(self, states: States, num_tokens: int) -> States:
+        """What is `held` of the next `num_tokens` tokens, with zeros in the place of the others."""
+        if not self._dealt:
+            return states
+        whole = tuple(x.new_zeros((x.shape[0], num_tokens, x.shape[2])) for x in states)
+        skip = 0
+        for part in self._parts(self.length, num_tokens):
+            if self._memory_of(part.index).is_here:
+                count = part.num_tokens
+                for mine, given in zip(whole, states, strict=True):
+                    mine[:, part.tokens] = given[:, skip : skip + count]
+                skip += count
+        return whole[0], whole[1]
 
     def skip(self, num_tokens: int) -> None:
         """Go on without tokens that nobody will see again; raises ValueError unless tokens may be gone."""

@@ -24,6 +24,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from longctx.engine.blocks import BlockList, BlockView
 from longctx.engine.disk import DiskChunk, DiskStore, States
+from longctx.engine.memory import NoSpaceError
 from longctx.engine.ranks import ALONE
 from longctx.engine.tails import Positions, Tail
 from longctx.engine.tiers import Tiers
@@ -186,9 +187,18 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
         self.length += num_tokens
 
     def save(self, name: str) -> None:
-        """Keep on disk what was added since the last time, as the chunk `name`; raises NoSpaceError."""
+        """Keep on disk what was added since the last time, as the chunk `name`.
+
+        Raises NoSpaceError, on every rank if one of them has no room.
+        """
         if self.tiers.disk is not None:
-            self._write_chunk(self.tiers.disk, name)
+            full: NoSpaceError | None = None
+            try:
+                self._write_chunk(self.tiers.disk, name)
+            except NoSpaceError as error:
+                full = error
+            if not self.tiers.ranks.all(full is None):
+                raise full or NoSpaceError("the disk of another rank is full")
         self._new = {}
 
     def _write_chunk(self, disk: DiskStore, name: str) -> None:
@@ -197,7 +207,7 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
             layers = {layer.index: layer for layer in self.streamed_layers() if isinstance(layer, LocalLayer) == local}
             new = {index: _joined(states) for index, states in self._new.items() if index in layers}
             if new:
-                chunk = disk.write(name + suffix, new)
+                chunk = disk.write(name + suffix, {i: layers[i].blocks.held(states) for i, states in new.items()})
                 for index, states in new.items():
                     layers[index].blocks.add_piece(chunk, index, states[0].shape[1])
 
@@ -219,7 +229,8 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
             elif layers:
                 chunk = DiskChunk(disk, name + suffix)
                 for layer in layers:
-                    layer.blocks.append(chunk.read(layer.index), on_disk=True)
+                    states = layer.blocks.unheld(chunk.read(layer.index), num_tokens)
+                    layer.blocks.append(states, on_disk=True)
                     layer.blocks.add_piece(chunk, layer.index, num_tokens)
         self.commit(num_tokens)
 

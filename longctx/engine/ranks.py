@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -42,13 +42,25 @@ class Ranks:
 
     def smallest(self, number: int) -> int:
         """The smallest of all ranks' numbers."""
+        return min(self._gathered(number))
+
+    def all(self, fine: bool) -> bool:
+        """Whether it is so on every rank."""
+        return all(self._gathered(fine))
+
+    def common(self, names: Iterable[str]) -> frozenset[str]:
+        """The names that every rank has."""
+        return frozenset.intersection(*self._gathered(frozenset(names)))
+
+    def _gathered(self, value: _T) -> list[_T]:
+        """The values of all ranks."""
         if self.count == 1:
-            return number
+            return [value]
         import torch.distributed as dist
 
-        numbers = [0] * self.count
-        dist.all_gather_object(numbers, number)
-        return min(numbers)
+        values = [value] * self.count
+        dist.all_gather_object(values, value)
+        return values
 
     def merged(self, mine: Partial) -> Partial:
         """Attention to the keys of all ranks, from each rank's own part; the same bits on every rank."""

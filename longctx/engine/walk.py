@@ -86,7 +86,7 @@ class Walk:
         """All answers, with progress in between; raises what a worker raised."""
         tiers = self._reader.tiers
         if tiers.disk is not None:
-            self._on_disk = chunks_on_disk(root, tiers.disk, self._reader.reach)
+            self._on_disk = chunks_on_disk(root, tiers.disk, self._reader.reach, tiers.ranks)
         self._try_fork(root, self._reader.new_cache())
         while True:
             event = self._events.get()
