@@ -229,15 +229,16 @@ class BlockList:
         return block
 
     def add_piece(self, chunk: DiskChunk, layer: int, num_tokens: int) -> None:
-        """Say that the last `num_tokens` tokens are in `chunk`: those of them that are `held`."""
+        """Say that of the last `num_tokens` tokens those that are `held` are in `chunk`.
+
+        The blocks of the others refer to it too: it says that their tokens have been read.
+        """
         skip = 0
         for part in self._parts(self.length - num_tokens, num_tokens):
-            count = part.num_tokens
-            if not self._memory_of(part.index).is_here:
-                continue
             if part.index >= self._first:
-                self._blocks[part.index - self._first].pieces.append(Piece(chunk, layer, skip, count))
-            skip += count
+                self._blocks[part.index - self._first].pieces.append(Piece(chunk, layer, skip, part.num_tokens))
+            if self._memory_of(part.index).is_here:
+                skip += part.num_tokens
 
     def held(self, states: States) -> States:
         """Of the last tokens' keys and values (kv_heads, n, dim) those whose blocks are in this process."""
@@ -257,10 +258,9 @@ class BlockList:
         skip = 0
         for part in self._parts(self.length, num_tokens):
             if self._memory_of(part.index).is_here:
-                count = part.num_tokens
                 for mine, given in zip(whole, states, strict=True):
-                    mine[:, part.tokens] = given[:, skip : skip + count]
-                skip += count
+                    mine[:, part.tokens] = given[:, skip : skip + part.num_tokens]
+                skip += part.num_tokens
         return whole[0], whole[1]
 
     def skip(self, num_tokens: int) -> None:

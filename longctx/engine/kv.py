@@ -192,13 +192,13 @@ class StreamedCache(DynamicCache):  # type: ignore[misc] # transformers is untyp
         Raises NoSpaceError, on every rank if one of them has no room.
         """
         if self.tiers.disk is not None:
-            full: NoSpaceError | None = None
+            full = ""
             try:
                 self._write_chunk(self.tiers.disk, name)
-            except NoSpaceError as error:
-                full = error
-            if not self.tiers.ranks.all(full is None):
-                raise full or NoSpaceError("the disk of another rank is full")
+            except NoSpaceError as error:  # its text alone: an error that is kept keeps this cache alive
+                full = str(error)
+            if not self.tiers.ranks.all(not full):
+                raise NoSpaceError(full or "the disk of another rank is full")
         self._new = {}
 
     def _write_chunk(self, disk: DiskStore, name: str) -> None:
