@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -174,3 +175,34 @@ def test_blocks_on_disk_branch_and_copy_like_others(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("*.safetensors"))) == 5
     del twin
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(2, 3), st.sampled_from([0, BLOCK_BYTES]))
+def test_dealt_blocks_come_back_from_the_disks_of_all_ranks(chunks: list[int], num_ranks: int, room: int) -> None:
+    """Each rank writes what it holds; together they hold every token once, and read it as it was."""
+    with TemporaryDirectory() as folder:
+        parts = [dealt_over_disk(Path(folder), rank, num_ranks, chunks, room) for rank in range(num_ranks)]
+    found = torch.cat(parts)
+    assert torch.equal(found.sort().values, torch.arange(float(sum(chunks))))
+
+
+def dealt_over_disk(folder: Path, rank: int, num_ranks: int, chunks: list[int], room: int) -> torch.Tensor:
+    """The tokens that this rank holds after its chunks were written, and taken up by another run."""
+    memory, stager = Memory(CPU, room), Stager(CPU)
+    dealt = [memory if other == rank else memory.elsewhere() for other in range(num_ranks)]
+    store = DiskStore(folder, f"rank {rank}")
+    first, second = (BlockList(memory, stager, BLOCK, None, dealt) for _ in "12")
+    for number, count in enumerate(chunks):
+        new = states(first.length, count, 0.0)
+        first.append(new, on_disk=True)
+        chunk = store.write(str(number), {0: first.held(new)})
+        first.add_piece(chunk, 0, count)
+        second.append(second.unheld(chunk.read(0), count), on_disk=True)
+        second.add_piece(chunk, 0, count)
+        del chunk
+        assert store.is_whole(str(number))
+    expected = [position for position in range(first.length) if position // BLOCK % num_ranks == rank]
+    for blocks in (first, second):
+        tokens = [keys[0, :, 0].clone() for keys, _ in stager.stream(blocks.views(blocks.length))]
+        assert torch.cat([torch.zeros(0), *tokens]).tolist() == expected
+    return torch.tensor(expected, dtype=torch.float32)
