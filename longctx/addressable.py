@@ -75,7 +75,7 @@ class Addressable:
                 what = f"cuts the {at.lost}" if at.lost else "cuts"
                 parts.append(f"{what} from {self.cuts:,}: counted {at.counted or 0:,} of {at.num_tokens:,}")
             else:
-                parts.append(f"at {self.cuts:,} the {at.lost} was not found: cut there, or not retrieved")
+                parts.append(f"at {self.cuts:,} {at.lost} not found: cut there, or not retrieved")
         return "Addressable: " + "; ".join(parts) + "."
 
 

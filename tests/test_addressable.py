@@ -53,7 +53,7 @@ def test_a_cut_that_the_server_counts() -> None:
 def test_a_cut_that_the_server_hides(found: str, lost: str) -> None:
     verdict = judged(canaries(1024), canaries(2048, found))
     assert (verdict.reads, verdict.cuts) == (1024, 2048)
-    assert verdict.sentence.endswith(f"at 2,048 the {lost} was not found: cut there, or not retrieved.")
+    assert verdict.sentence.endswith(f"at 2,048 {lost} not found: cut there, or not retrieved.")
 
 
 def test_a_failure_of_another_kind_is_neither_taken_nor_refused() -> None:

@@ -28,7 +28,7 @@ def test_a_run_is_tables_and_figures(tmp_path: Path) -> None:
 
 def test_several_runs_share_their_tables(tmp_path: Path) -> None:
     runs = longctx.load(write_run(tmp_path / "a"), str(write_run(tmp_path / "b")))
-    assert set(runs.cells.run) == {"a <b>model</b> (A)", "a <b>model</b> (B)"}
+    assert set(runs.cells.run) == {"a <b>model</b> (a)", "a <b>model</b> (b)"}
     assert len(runs.verdicts) == 2
 
 

@@ -237,6 +237,11 @@ def test_runs_of_one_model_get_names_of_their_own() -> None:
     summary = make_summary()
     assert run_labels([summary]) == ("a <b>model</b>",)
     assert run_labels([summary, summary]) == ("a <b>model</b> (A)", "a <b>model</b> (B)")
+    names = ("here", "served", "a <b>model</b>-0f3a")
+    here, served, hashed = (dataclasses.replace(summary, folder=name) for name in names)
+    assert run_labels([here, served]) == ("a <b>model</b> (here)", "a <b>model</b> (served)")
+    assert run_labels([here, dataclasses.replace(served, model="another")]) == ("a <b>model</b>", "another")
+    assert run_labels([here, here]) == run_labels([here, hashed]) == run_labels([summary, summary])
     with pytest.raises(ConfigError, match="7 runs cannot be told apart"):
         run_labels([summary] * 7)
 

@@ -105,6 +105,8 @@ class Summary:
     """None for the results of another tool."""
     origin: str = ""
     """Of the results of another tool: which, and what is not known of them."""
+    folder: str = ""
+    """The name of the run's folder; empty for the results of another tool."""
 
     def is_past(self, length: int) -> bool:
         """Whether a length is over the advertised window."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def read_summary(folder: Path) -> Summary:
     manifest = read_manifest(folder)
     if "config" not in manifest:
         raise StoreError(f"{folder} holds a comparison, not a run.")
-    return summarise(manifest, read_rows(folder))
+    return dataclasses.replace(summarise(manifest, read_rows(folder)), folder=folder.resolve().name)
 
 
 def write_report(
