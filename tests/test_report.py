@@ -21,8 +21,10 @@ from longctx.report.details import outcome
 from longctx.report.differences import group_differences
 from longctx.report.groups import group_tasks, run_labels
 from longctx.report.hops import hop_results, span_results
+from longctx.report.pages import make_report
 from longctx.report.run_view import repeat_command
 from longctx.report.tables import rows_frame
+from longctx.report.theme import get_theme
 from longctx.report.verdict import Verdict, judge
 from longctx.report.words import caveats, plain_words
 from longctx.statistics import LengthResult
@@ -117,7 +119,7 @@ def test_canaries_decide_where_there_are_any() -> None:
     canaries[6] = dataclasses.replace(canaries[6], answer="", score=0.0)
     summary = make_summary([*grid(), *canaries])
     assert summary.addressable == Capacity("addressable", "", 2048, 2048, 4096, (1024, 4096))
-    assert "reads 2,048 tokens" in plain_words(summary)
+    assert "reads 2,048 tokens" in plain_words(summary, "a model")
     assert summary.num_rows == 27
     assert summary.tasks[0].controls == ()
     assert len(rows_frame([summary])) == 27 + 9
@@ -132,7 +134,7 @@ def test_lengths_say_what_is_not_known_of_them(value: int | None, tested: tuple[
 
 
 def test_the_paragraph_says_what_was_found_and_what_was_not_asked() -> None:
-    words = plain_words(make_summary())
+    words = plain_words(make_summary(), "a <b>model</b>")
     assert words.startswith("a <b>model</b> advertises a context window of 2,048 tokens. It was scored on 26 answers")
     assert "Up to 2,048 tokens all prompts were read whole and answered; at the next length some failed." in words
     assert "On niah_single it finds a stated fact up to 1,024 tokens, 50% of what is advertised" in words
@@ -241,6 +243,8 @@ def test_runs_of_one_model_get_names_of_their_own() -> None:
     here, served, hashed = (dataclasses.replace(summary, folder=name) for name in names)
     assert run_labels([here, served]) == ("a <b>model</b> (here)", "a <b>model</b> (served)")
     assert run_labels([here, dataclasses.replace(served, model="another")]) == ("a <b>model</b>", "another")
+    title = make_report([here, served, dataclasses.replace(hashed, folder="third")], get_theme("light")).title
+    assert title == "a <b>model</b>: here, served and third"
     assert run_labels([here, here]) == run_labels([here, hashed]) == run_labels([summary, summary])
     with pytest.raises(ConfigError, match="7 runs cannot be told apart"):
         run_labels([summary] * 7)

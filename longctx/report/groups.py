@@ -49,20 +49,22 @@ class TaskGroup:
 
 
 def run_labels(summaries: Sequence[Summary]) -> tuple[str, ...]:
-    """A short name for each run, no two alike; raises ConfigError for more runs than can be told apart.
-
-    Runs of one model are named after their folders, or lettered where those say no more than the model.
-    """
+    """A short name for each run, no two alike; raises ConfigError for more runs than can be told apart."""
     if len(summaries) > len(MARKERS):
         raise ConfigError(f"{len(summaries)} runs cannot be told apart in one picture; at most {len(MARKERS)} can.")
     names = [visible(summary.model, 40) for summary in summaries]
     counts = Counter(names)
-    folders = [visible(summary.folder, 24) for summary in summaries]
-    telling = len({*folders}) == len(folders) and not any(
-        not folder or folder.startswith(name) for name, folder in zip(names, folders, strict=True)
-    )
-    marks = folders if telling else [chr(ord("A") + index) for index in range(len(names))]
-    return tuple(f"{name} ({mark})" if counts[name] > 1 else name for name, mark in zip(names, marks, strict=True))
+    marked = zip(names, run_marks(summaries), strict=True)
+    return tuple(f"{name} ({mark})" if counts[name] > 1 else name for name, mark in marked)
+
+
+def run_marks(summaries: Sequence[Summary]) -> tuple[str, ...]:
+    """What tells runs of one model apart: their folders' names, or letters where those say no more than the model."""
+    folders = tuple(visible(summary.folder, 24) for summary in summaries)
+    says_more = all(f and not f.startswith(summary.model) for f, summary in zip(folders, summaries, strict=True))
+    if says_more and len({*folders}) == len(folders):
+        return folders
+    return tuple(chr(ord("A") + index) for index in range(len(folders)))
 
 
 def group_tasks(summaries: Sequence[Summary]) -> tuple[TaskGroup, ...]:

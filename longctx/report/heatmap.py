@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ _MAX_LABELLED = 14
 """Columns beyond which right/scored does not fit into a cell."""
 _COLUMNS_WIDTH, _DIGIT, _LETTER = 5.7, 0.64, 0.69
 """Inches that all cells take; widths of characters, of their height."""
+_TITLE_CHARACTERS = 68
+"""In a line of the title; 200 of them are three lines."""
 _FONT, _SMALLEST_FONT = 8.0, 6.5
 """Points: 11 and 9 pixels."""
 
@@ -48,7 +51,9 @@ def draw_heatmap(group: TaskGroup, theme: Theme, title: str) -> Figure:
             _draw_cells(axes, group, series, theme)
         if maps:
             panels[-1].set_xlabel("context length in tokens")
-        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left", color=theme.ink)
+        figure.suptitle(
+            textwrap.fill(title, _TITLE_CHARACTERS), fontsize=11, fontweight="bold", x=0.01, ha="left", color=theme.ink
+        )
         figure.supxlabel(_caption(group, bool(maps)), fontsize=7.5, color=theme.grey)
         lay_out(figure)
     return figure

@@ -19,7 +19,7 @@ from longctx.report.cells import CellResult
 from longctx.report.curves import draw_curve
 from longctx.report.details import cell_key, click_details
 from longctx.report.differences import RunDifference, group_differences
-from longctx.report.groups import Series, TaskGroup, group_tasks, run_labels
+from longctx.report.groups import Series, TaskGroup, group_tasks, run_labels, run_marks
 from longctx.report.run_view import RunView, view_run
 from longctx.report.server_words import FILTERS
 from longctx.report.summary import Summary
@@ -49,7 +49,10 @@ def make_report(summaries: Sequence[Summary], theme: Theme, title: str | None = 
 
 def _title(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
     if len(summaries) > 1:
-        return f"{', '.join(labels[:-1])} and {labels[-1]}"
+        model = summaries[0].model
+        is_one = all(summary.model == model for summary in summaries)
+        names = run_marks(summaries) if is_one else labels
+        return f"{visible(model, 40) + ': ' if is_one else ''}{', '.join(names[:-1])} and {names[-1]}"
     window = summaries[0].window
     return labels[0] if window is None else f"{labels[0]}: {window:,} tokens advertised"
 

@@ -63,7 +63,7 @@ def view_run(label: str, summary: Summary) -> RunView:
         label=label,
         summary=summary,
         subtitle=_subtitle(summary),
-        words=plain_words(summary),
+        words=plain_words(summary, label),
         caveats=caveats(summary),
         statuses=dict(sorted(statuses.items())),
         failed=summary.failed[:_LISTED],

@@ -14,9 +14,9 @@ _MEANING = {
 _FEW = 30
 
 
-def plain_words(summary: Summary) -> str:
-    """One paragraph: what is advertised, what was read, and how far each task was passed."""
-    parts = [_opening(summary)]
+def plain_words(summary: Summary, label: str) -> str:
+    """One paragraph about the run called `label`: what is advertised, what was read, how far each task was passed."""
+    parts = [_opening(summary, label)]
     if summary.reach is not None:
         parts.append(summary.reach.sentence)
     elif (read := summary.addressable) is not None:
@@ -30,13 +30,13 @@ def plain_words(summary: Summary) -> str:
     return " ".join(parts)
 
 
-def _opening(summary: Summary) -> str:
+def _opening(summary: Summary, label: str) -> str:
     scored = sum(point.counts.num_scored for task in summary.tasks for point in task.points)
     lengths = f"contexts of {summary.lengths[0]:,} to {summary.lengths[-1]:,} tokens"
     if len(summary.lengths) == 1:
         lengths = f"contexts of {summary.lengths[0]:,} tokens"
     stated = "" if summary.window is None else f" advertises a context window of {summary.window:,} tokens. It"
-    return f"{summary.model}{stated} was scored on {scored:,} answers in {lengths}."
+    return f"{label}{stated} was scored on {scored:,} answers in {lengths}."
 
 
 def _read(read: Capacity) -> str:
