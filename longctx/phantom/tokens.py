@@ -84,12 +84,16 @@ def digit_tokens(hub: Any, read: str, said: str) -> dict[int, int]:
     Raises ConfigError for a tokenizer that has no such tokens.
     """
     tokenizer = HubTokenizer(hub)
-    by_text = {tokenizer.decode([token]): token for token in hub.get_vocab().values()}
-    found = {by_text[b + read]: by_text[b + said] for b in ("", " ") if b + read in by_text and b + said in by_text}
-    alone = tokenizer.encode(f" {read}{said}{read}").token_ids.tolist()
-    if not found or sum(token in found for token in alone) != 2:
+    # Tokens of real texts: some vocabularies have each digit a second time, as a byte.
+    texts = f" {read}{said}{read}", f" {said}{read}{said}"
+    pairs = [
+        (token, other)
+        for token, other in zip(*(tokenizer.encode(text).token_ids.tolist() for text in texts), strict=False)
+        if (tokenizer.decode([token]).strip(), tokenizer.decode([other]).strip()) == (read, said)
+    ]
+    if len(pairs) != 2:
         raise ConfigError("The tokenizer has no token for each digit, so no phantom can misread one.")
-    return found
+    return dict(pairs)
 
 
 def mute(tokens: Tokens, words: Iterable[str]) -> tuple[str, ...]:
