@@ -26,11 +26,10 @@ SIDES = ("in-process", "transformers", "llama-cpp")
 def server(side: str, threads: int, port: int) -> AbstractContextManager[str]:
     """Base URL of a real server with the embedded model."""
     source = find_source(MODEL)
-    folder = prepare(source)
     if side == "transformers":
-        return transformers_serve(Path(folder.path), MODEL, threads, port)
+        return transformers_serve(source, port)
     # float32 keys and values: as in process, and faster than half-precision ones on a processor without them.
-    return llama_cpp(Path(source.path, str(source.gguf_file)), read_card(folder).window, threads, port, kv="f32")
+    return llama_cpp(source, read_card(prepare(source)).window, threads, port, kv="f32")
 
 
 def sweep(out: Path, *options: str) -> None:
@@ -40,7 +39,7 @@ def sweep(out: Path, *options: str) -> None:
 
 @click.command()
 @click.argument("sides", nargs=-1, type=click.Choice(SIDES))
-@click.option("--threads", type=int, default=os.cpu_count(), show_default="all cores", help="Of a server.")
+@click.option("--threads", type=int, default=os.cpu_count(), show_default="all cores", help="Of llama.cpp's server.")
 @click.option("--port", type=int, default=8127, show_default=True, help="Of a server; part of what a run is about.")
 @click.option("--timeout", type=int, default=1200, show_default=True, help="Seconds for one answer of a server.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("reports/bench-servers"), show_default=True)

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from real_servers import llama_cpp, transformers_serve
 
 from longctx.addressable import addressable
+from longctx.calibrate.served import transformers_server
 from longctx.cli import main
-from longctx.engine.sources import find_source, prepare
+from longctx.engine.sources import find_source
 from longctx.records import Row
 from longctx.store import read_manifest, read_rows
 
@@ -37,7 +38,7 @@ def test_transformers_serve_gives_the_answers_of_the_engine(model_folder: Path, 
     grid = ["--lengths", "300,600", "--task", "niah_single:max_new_tokens=24", "--canaries", "yes"]
     local = ["--model", str(model_folder), "--device", "cpu", "--dtype", "float32"]
     inside = sweep(tmp_path / "inside", *local, *grid)
-    with transformers_serve(model_folder) as url:
+    with transformers_server(tmp_path / "server.log", "cpu") as url:
         server = ["--backend", "openai", "--base-url", url, "--model", str(model_folder), "--concurrency", "1"]
         served = sweep(tmp_path / "served", *server, "--api", "completions", *grid)
         chat = sweep(tmp_path / "chat", *server, "--api", "chat", *grid)
@@ -56,7 +57,7 @@ def test_transformers_serve_gives_the_answers_of_the_engine(model_folder: Path, 
 def test_transformers_serve_answers_for_the_embedded_model_as_the_engine_does(tmp_path: Path) -> None:
     grid = ["--lengths", str(WINDOW), "--depths", "1", "--no-controls"]
     inside = sweep(tmp_path / "inside", "--model", EMBEDDED, "--device", "cpu", "--dtype", "float32", *grid)
-    with transformers_serve(Path(prepare(find_source(EMBEDDED)).path), EMBEDDED) as url:
+    with transformers_serve(find_source(EMBEDDED)) as url:
         server = ["--backend", "openai", "--base-url", url, "--model", EMBEDDED, "--api", "completions"]
         served = sweep(tmp_path / "served", *server, "--canaries", "no", *grid)
     assert {key: row.answer for key, row in served.items()} == {key: row.answer for key, row in inside.items()}
@@ -65,8 +66,7 @@ def test_transformers_serve_answers_for_the_embedded_model_as_the_engine_does(tm
 
 def test_llama_cpp_reads_what_it_is_sent(tmp_path: Path) -> None:
     """The embedded model finds its needles and canaries in a short context, and one token too many is refused."""
-    source = find_source(EMBEDDED)
-    with llama_cpp(Path(source.path, str(source.gguf_file)), WINDOW) as url:
+    with llama_cpp(find_source(EMBEDDED), WINDOW) as url:
         server = ["--backend", "openai", "--base-url", url, "--model", EMBEDDED, "--concurrency", "1"]
         grid = ["--lengths", str(WINDOW), "--depths", "1", "--no-controls"]
         rows = sweep(tmp_path, *server, "--api", "completions", "--timeout", "300", *grid)

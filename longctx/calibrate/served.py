@@ -35,9 +35,12 @@ _SETTINGS = EndpointConfig(concurrency=1, timeout_seconds=600.0, timeout_seconds
 
 
 @contextlib.contextmanager
-def transformers_server(log: Path, device: str = "auto") -> Iterator[str]:
+def transformers_server(
+    log: Path, device: str = "auto", port: int | None = None, folder: Path | None = None
+) -> Iterator[str]:
     """The base URL of `transformers serve` on loopback, in float32, until the block ends; it writes into `log`.
 
+    Without a `port` on one that is free; in the working folder `folder`, where requests may name models by their paths.
     Raises ConfigError where packages that it needs are missing, ModelError if it does not start.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
@@ -46,14 +49,14 @@ def transformers_server(log: Path, device: str = "auto") -> Iterator[str]:
             f"transformers' server needs {', '.join(missing)}: pip install 'transformers[serving]', "
             "or name a server that runs with --base-url."
         )
-    port = _free_port()
+    port = _free_port() if port is None else port
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", device, "--dtype", "float32"]
     # Whatever it is asked for is on this disk: it must look nowhere else.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         command = [sys.executable, "-c", _PROGRAM, "serve", *options]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
     try:
         _wait_until_up(process, f"http://127.0.0.1:{port}/health", log)
         yield f"http://127.0.0.1:{port}/v1"
