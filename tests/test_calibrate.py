@@ -17,7 +17,7 @@ from longctx.calibrate import run as calibrate_run
 from longctx.calibrate.cases import Case, full_cases, quick_cases, through_server
 from longctx.calibrate.edges import EdgeResult, measure_edges
 from longctx.calibrate.expectation import Expectation, expect
-from longctx.calibrate.grid import lengths_around
+from longctx.calibrate.grid import lengths_around, pair_around
 from longctx.calibrate.judge import Finding, Judged, judge_rows
 from longctx.calibrate.page import write_calibration
 from longctx.calibrate.result import CaseResult, summarise_case
@@ -257,10 +257,30 @@ def test_a_server_is_asked_each_phantom_once() -> None:
     cases = list(quick_cases())
     served = through_server(cases, url)
     assert len({one.name for one in served}) == len(served) < len(cases)
-    assert {one.design for one in served} == {one.design for one in cases}
+    # A server that keeps what prompts begin with alike may not keep local layers'.
+    assert {one.design for one in served} == {dataclasses.replace(one.design, local=None) for one in cases}
     assert {(one.config.backend, one.config.base_url, one.tier) for one in served} == {("openai", url, "device")}
     # A server puts BOS before a text, and some chat templates begin with it.
     assert {one.config.template for one in served} == {"plain"}
+
+
+def test_a_server_reads_a_long_isolated_prompt_only_where_it_tells_the_edge() -> None:
+    served = {one.name: one.config for one in through_server(full_cases(5 * 2**16), "http://localhost:8000/v1")}
+    for window, shown in ((2**10, "1k"), (2**12, "4k"), (2**14, "16k"), (2**16, "64k")):
+        configs = [config for name, config in served.items() if name.startswith(f"window-{shown}-isolated")]
+        configs.append(served[f"window-{shown}-packed-served"])
+        for design in ("isolated", "packed"):
+            mine = [config for config in configs if config.design == design]
+            asked = {(length, depth) for one in mine for length in one.lengths for depth in one.depths}
+            assert asked >= {
+                (length, depth) for depth in (0.0, 0.25, 0.5, 0.75) for length in pair_around(window, depth)
+            }
+    assert served["window-64k-isolated-served-depth-75"].depths == (0.75,)
+    assert served["window-64k-isolated-served-depth-75"].lengths == pair_around(2**16, 0.75)
+    cut = {one.name for one in through_server(full_cases(2**17), "http://localhost:8000/v1")}
+    assert {name for name in cut if "64k-isolated" in name} == {
+        f"window-64k-isolated-served-depth-{depth}" for depth in (0, 25, 50, 75)
+    }
 
 
 def test_only_cases_whose_names_match_are_run() -> None:

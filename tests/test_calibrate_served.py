@@ -29,7 +29,8 @@ needs_server = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served.transformers_server(tmp_path_factory.mktemp("server") / "server.log", "cpu") as found:
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with served.transformers_server(log, "cpu", kept_tokens=2**16) as found:
         yield found
 
 
@@ -95,8 +96,8 @@ def test_a_run_with_a_server_of_its_own_goes_on_where_it_was(
     """Its port is another one every time, and answers that were silence are answers."""
 
     @contextlib.contextmanager
-    def as_if_started(log: Path, device: str) -> Iterator[str]:
-        assert log == tmp_path / "server.log"
+    def as_if_started(log: Path, device: str, kept_tokens: int) -> Iterator[str]:
+        assert (log, kept_tokens) == (tmp_path / "server.log", 2**16)
         yield url
 
     monkeypatch.setattr(served, "transformers_server", as_if_started)

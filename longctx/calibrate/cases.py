@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from longctx.calibrate.grid import lengths_around
+from longctx.calibrate.grid import lengths_around, pair_around
 from longctx.config import SweepConfig
 from longctx.engine.packaged import installed_models
 from longctx.errors import ConfigError
@@ -29,6 +29,9 @@ _LOCAL = 64
 """Tokens that a local layer sees."""
 _LOCAL_CHUNK = 1024
 """Where hardly anything attends to a long text, a chunk's own overhead is what reading it takes."""
+_LONG = 2**17
+"""Tokens of an isolated prompt from which on a server is asked at one depth only what tells the edge there: unlike the
+packed ones, which all begin alike, each takes it minutes to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Case:
         parts = [self.design.name, self.config.design, "served" if served else self.config.dtype]
         parts += [self.tokenizer] if self.tokenizer != words.NAME else []
         parts += [self.tier] if self.tier != "device" else []
+        parts += [f"depth-{100 * depth:.0f}" for depth in self.config.depths if len(self.config.depths) == 1]
         return "-".join(parts)
 
 
@@ -135,7 +139,7 @@ def full_cases(longest: int) -> Iterator[Case]:
 def _window_cases(window: int, longest: int) -> Iterator[Case]:
     """One window in both designs and dtypes; small ones in every tier too, large ones with local layers."""
     design = Design(ADVERTISED, edges=(window,))
-    lengths = lengths_around(design, _DEPTHS, max(768, window // 2), min(longest, 4 * window + 1024))
+    lengths = lengths_around(design, _DEPTHS, max(768, window // 2), min(longest, 5 * window))
     trials = max(1, min(4, 2**13 // window))
     yield Case(design, _config("packed", lengths, trials=trials))
     yield Case(design, _config("packed", lengths, trials=trials, dtype="bfloat16"))
@@ -166,7 +170,8 @@ def _other_cases(reach: int) -> Iterator[Case]:
 def through_server(cases: Iterable[Case], base_url: str) -> list[Case]:
     """The same phantoms for the server at `base_url`, which alone decides in what precision and tier it computes.
 
-    Cases that differ in these alone are asked once.
+    Cases that differ in these alone are asked once. None has local layers: with them the engine reads a long text fast,
+    but a server that keeps what prompts begin with alike may not keep it.
     """
     found: dict[str, Case] = {}
     for case in cases:
@@ -179,7 +184,21 @@ def through_server(cases: Iterable[Case], base_url: str) -> list[Case]:
             canaries="no",
             template="plain",  # a server puts BOS before a text, where some templates have it already
             trials=1,
+            chunk=0,
         )
-        served = Case(case.design, config, case.tokenizer)
-        found.setdefault(served.name, served)
+        served = Case(dataclasses.replace(case.design, local=None), config, case.tokenizer)
+        for part in _parts(served):
+            found.setdefault(part.name, part)
     return list(found.values())
+
+
+def _parts(case: Case) -> list[Case]:
+    """The case, or one for each depth's two lengths around the edge of a long window in the isolated design."""
+    config, edges = case.config, case.design.edges
+    if config.design == "packed" or len(edges) != 1 or max(config.lengths) <= _LONG:
+        return [case]
+    return [
+        Case(case.design, dataclasses.replace(config, depths=(depth,), lengths=pair), case.tokenizer)
+        for depth in config.depths
+        if depth < 1.0 and (pair := pair_around(edges[0], depth))[-1] <= max(config.lengths)
+    ]

@@ -14,6 +14,15 @@ _NEAR_TOKENS = 40
 """From the end of the document's last needle to the end of the prompt."""
 
 
+def pair_around(edge: int, depth: float) -> tuple[int, int]:
+    """Two context lengths in tokens that put a needle at `depth` just before the edge and just after it.
+
+    `depth` is less than 1: from the end every needle is near.
+    """
+    before, after = (round((edge * side - _NEAR_TOKENS) / (1 - depth)) + _FRAME_TOKENS for side in _SIDES)
+    return before, after
+
+
 def lengths_around(design: Design, depths: Sequence[float], shortest: int, longest: int) -> tuple[int, ...]:
     """Context lengths in tokens, ascending, up to `longest`.
 
@@ -24,7 +33,7 @@ def lengths_around(design: Design, depths: Sequence[float], shortest: int, longe
     found = {shortest}
     for edge in edges:
         for depth in (depth for depth in depths if depth < 1.0):
-            pair = [round((edge * side - _NEAR_TOKENS) / (1 - depth)) + _FRAME_TOKENS for side in _SIDES]
+            pair = pair_around(edge, depth)
             found.update(pair if pair[-1] <= longest else ())
     found.add(min(longest, 3 * edges[-1] if edges else longest))
     return tuple(sorted(length for length in found if shortest <= length <= longest))

@@ -30,17 +30,22 @@ _PROGRAM = "from transformers.cli.transformers import main; main()"
 _START_SECONDS = 180.0
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 10.0
+_BLOCK_TOKENS = 256
+_BATCH_TOKENS = 1024
+"""Read at a time; it makes a mask of so many tokens x all that it keeps."""
+_MIN_KEPT_TOKENS = 2**16
 # A server that shares its cores with others is slow, not broken.
 _SETTINGS = EndpointConfig(concurrency=1, timeout_seconds=600.0, timeout_seconds_per_1k=60.0)
 
 
 @contextlib.contextmanager
 def transformers_server(
-    log: Path, device: str = "auto", port: int | None = None, folder: Path | None = None
+    log: Path, device: str = "auto", port: int | None = None, folder: Path | None = None, kept_tokens: int = 0
 ) -> Iterator[str]:
     """The base URL of `transformers serve` on loopback, in float32, until the block ends; it writes into `log`.
 
     Without a `port` on one that is free; in the working folder `folder`, where requests may name models by their paths.
+    With `kept_tokens` it has a paged cache for so many, and reads once what prompts begin with alike.
     Raises ConfigError where packages that it needs are missing, ModelError if it does not start.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
@@ -51,6 +56,11 @@ def transformers_server(
         )
     port = _free_port() if port is None else port
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", device, "--dtype", "float32"]
+    if kept_tokens:
+        blocks = -(-kept_tokens // _BLOCK_TOKENS)
+        options += ["--continuous-batching", "--cb-block-size", str(_BLOCK_TOKENS), "--cb-num-blocks", str(blocks)]
+        # It unloads a model that has long been idle, even while that reads a long prompt.
+        options += ["--cb-max-batch-tokens", str(_BATCH_TOKENS), "--model-timeout", "-1"]
     # Whatever it is asked for is on this disk: it must look nowhere else.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +125,10 @@ def asking(url: str, from_here: bool = False) -> OpenBackend:
 
 
 @contextlib.contextmanager
-def serving(log: Path, device: str) -> Iterator[OpenBackend]:
-    """The same for a server of transformers, which ends with the block; raises what `transformers_server` does."""
-    with transformers_server(log, device) as url:
+def serving(log: Path, device: str, longest: int) -> Iterator[OpenBackend]:
+    """The same for a server of transformers, which ends with the block; raises what `transformers_server` does.
+
+    It keeps what prompts begin with alike, twice the `longest` in tokens or more.
+    """
+    with transformers_server(log, device, kept_tokens=max(_MIN_KEPT_TOKENS, 2 * longest)) as url:
         yield asking(url, from_here=True)

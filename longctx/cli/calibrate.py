@@ -52,7 +52,7 @@ def command(
     folder = out or Path("runs") / f"calibrate-{utc_now()[:19].replace(':', '')}"
     place = choose_device(device or "auto")
     at_a_time = processes or (choose_processes(place) if backend == "hf" else 1)
-    with _open(backend, base_url, folder, place) as open_backend:
+    with _open(backend, base_url, folder, place, cases) as open_backend:
         results = calibrate_in_parallel(cases, folder, open_backend, folder / "phantoms", place, at_a_time)
         found = print_results(results, len(cases))
     for result in found:
@@ -95,7 +95,7 @@ def _matching(cases: list[Case], only: str | None) -> list[Case]:
 
 
 def _open(
-    backend: str, base_url: str | None, folder: Path, device: str
+    backend: str, base_url: str | None, folder: Path, device: str, cases: list[Case]
 ) -> contextlib.AbstractContextManager[OpenBackend]:
     """What answers, for as long as it is open: this process, a server that is named, or one that is started here."""
     from longctx.calibrate.run import open_hf
@@ -103,4 +103,6 @@ def _open(
 
     if backend == "hf":
         return contextlib.nullcontext(open_hf)
-    return contextlib.nullcontext(asking(base_url)) if base_url else serving(folder / "server.log", device)
+    if base_url:
+        return contextlib.nullcontext(asking(base_url))
+    return serving(folder / "server.log", device, max(max(case.config.lengths) for case in cases))
