@@ -6,9 +6,12 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
@@ -116,6 +119,26 @@ def test_a_server_that_is_not_installed_is_refused(
     result = calibrate(tmp_path)
     assert result.exit_code == 2
     assert "needs no_such_package: pip install 'transformers[serving]'" in result.output
+
+
+@needs_server
+def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """Even if that is killed, and has no chance to stop it."""
+    program = f"""
+import sys
+from pathlib import Path
+import psutil
+from longctx.calibrate.served import transformers_server
+with transformers_server(Path({str(tmp_path / "server.log")!r}), "cpu"):
+    print(psutil.Process().children()[0].pid, flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        server = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+    server.wait(60)  # raises if it goes on
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

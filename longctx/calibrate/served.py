@@ -26,7 +26,13 @@ OWN_SERVER = "http://127.0.0.1/v1"
 """What stands in a run's config for a server that is started here: its port is another one every time."""
 
 _NEEDED = ("fastapi", "uvicorn", "pydantic", "openai")
-_PROGRAM = "from transformers.cli.transformers import main; main()"
+_PROGRAM = """
+import os, sys, threading
+# The pipe to it breaks with the process that started it, however that ends.
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from transformers.cli.transformers import main
+main()
+"""
 _START_SECONDS = 180.0
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 10.0
@@ -64,14 +70,17 @@ def transformers_server(
     # Whatever it is asked for is on this disk: it must look nowhere else.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        command = [sys.executable, "-c", _PROGRAM, "serve", *options]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
-    try:
-        _wait_until_up(process, f"http://127.0.0.1:{port}/health", log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        _stop(process)
+    command = [sys.executable, "-c", _PROGRAM, "serve", *options]
+    pipe, merged = subprocess.PIPE, subprocess.STDOUT
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdin=pipe, stdout=output, stderr=merged, env=environment, cwd=folder) as process,
+    ):
+        try:
+            _wait_until_up(process, f"http://127.0.0.1:{port}/health", log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            _stop(process)
 
 
 def _free_port() -> int:
