@@ -1,8 +1,8 @@
 """How many tokens a stack takes, and of how many it shows that it read both ends: from the canaries' rows.
 
-A canary that was found proves that its place was read. One that was not found proves nothing by itself: the prompt
-may have been cut there, or the model may have failed to find it. A server that counts fewer tokens than it was sent
-says so itself.
+A canary that was found proves that its place was read, and so does a needle there, which a weak model finds more
+easily. One that was not found proves nothing by itself: the prompt may have been cut there, or the model may have
+failed to find it. A server that counts fewer tokens than it was sent says so itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from longctx.records import Row
 
 PLACES = {0.0: "start", 0.5: "middle", 1.0: "end"}
+
+_MIN_DIGITS = 7
+"""Of a number that nobody guesses."""
 
 
 def is_finding(row: Row) -> bool:
@@ -35,11 +38,18 @@ class Reach:
     """The server itself counted fewer tokens than were sent."""
     seen: tuple[str, ...]
     missed: tuple[str, ...]
+    by_needle: tuple[str, ...] = ()
+    """The places among those seen that a needle showed, and no canary."""
 
     @property
     def is_read(self) -> bool:
         """Whether start, middle and end were all shown to be read."""
         return not self.missed and not self.cut and len(self.seen) == len(PLACES)
+
+    @property
+    def read_back(self) -> str:
+        """The places that were shown to be read; empty if none was."""
+        return ", ".join(f"{place} (needle)" if place in self.by_needle else place for place in self.seen)
 
     @property
     def lost(self) -> str:
@@ -86,12 +96,15 @@ def _tokens(length: int | None) -> str:
 def addressable(rows: Iterable[Row]) -> Addressable | None:
     """The verdict from a run's rows; None where no canary was asked for."""
     by_length: dict[int, list[Row]] = {}
+    needles: dict[int, set[float]] = {}
     for row in rows:
         if row.control == "canary":
             by_length.setdefault(row.length, []).append(row)
+        elif row.control is None and row.depth in PLACES and _says_number(row):
+            needles.setdefault(row.length, set()).add(row.depth)
     if not by_length:
         return None
-    reaches = tuple(_reach(length, by_length[length]) for length in sorted(by_length))
+    reaches = tuple(_reach(length, by_length[length], needles.get(length, set())) for length in sorted(by_length))
     return Addressable(
         reaches=reaches,
         accepts=_longest([(reach.length, bool(reach.accepted)) for reach in reaches]),
@@ -111,10 +124,19 @@ def _longest(passed: Sequence[tuple[int, bool]]) -> int | None:
     return longest
 
 
-def _reach(length: int, rows: list[Row]) -> Reach:
+def _says_number(row: Row) -> bool:
+    """Whether its one needle was found, and holds a number that cannot be guessed."""
+    if row.status != "ok" or row.needle_position is None or len(row.targets) != 1:
+        return False
+    (target,) = row.targets
+    return target.isdigit() and len(target) >= _MIN_DIGITS and target in row.answer
+
+
+def _reach(length: int, rows: list[Row], needles: set[float]) -> Reach:
+    """What the canaries of a length showed, and needles that were found at the depths `needles`."""
     answered = [row for row in rows if row.status in ("ok", "truncated", "miscounted", "empty", "empty_thinking")]
     seen = {row.depth for row in answered if any(target in row.answer for target in row.targets)}
-    missed = {row.depth for row in answered} - seen
+    missed = {row.depth for row in answered} - seen - needles
     counts = [row.server_prompt_tokens for row in rows if row.server_prompt_tokens is not None]
     refused = any(row.status == "too_long" for row in rows)
     return Reach(
@@ -123,6 +145,11 @@ def _reach(length: int, rows: list[Row]) -> Reach:
         counted=min(counts) if counts else None,
         accepted=False if refused else (True if answered else None),
         cut=any(row.status == "truncated" for row in rows),
-        seen=tuple(PLACES[depth] for depth in sorted(seen)),
-        missed=tuple(PLACES[depth] for depth in sorted(missed)),
+        seen=_places(seen | needles),
+        missed=_places(missed),
+        by_needle=_places(needles - seen),
     )
+
+
+def _places(depths: set[float]) -> tuple[str, ...]:
+    return tuple(PLACES[depth] for depth in sorted(depths))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -54,6 +55,47 @@ def test_a_cut_that_the_server_hides(found: str, lost: str) -> None:
     verdict = judged(canaries(1024), canaries(2048, found))
     assert (verdict.reads, verdict.cuts) == (1024, 2048)
     assert verdict.sentence.endswith(f"at 2,048 {lost} not found: cut there, or not retrieved.")
+
+
+def needles(length: int, *depths: float) -> list[Row]:
+    """Rows of needles that were found."""
+    return [make_row(sample_id=f"{length}-{depth}-needle", length=length, depth=depth) for depth in depths]
+
+
+def test_a_needle_that_was_found_shows_that_its_place_was_read() -> None:
+    verdict = judged(canaries(1024), canaries(2048, "e"), needles(2048, 0.0, 0.5, 1.0))
+    assert (verdict.reads, verdict.cuts) == (2048, None)
+    assert verdict.reaches[1].read_back == "start (needle), middle (needle), end"
+    assert verdict.reaches[0].read_back == "start, middle, end"
+    one = judged(canaries(1024), canaries(2048, "e"), needles(2048, 0.0))
+    assert one.sentence.endswith("at 2,048 middle not found: cut there, or not retrieved.")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"length": 1024},
+        {"depth": 0.25},
+        {"answer": " 1111111."},
+        {"targets": ("Yes",), "answer": " Yes"},
+        {"targets": ("4043756", "4043757")},
+        {"needle_position": None},
+        {"status": "miscounted", "score": None, "near_miss": None, "error": "x"},
+        {"control": "short"},
+    ],
+)
+def test_other_rows_show_nothing_of_a_place(changes: dict[str, Any]) -> None:
+    found = needles(2048, 0.0)
+    other = dataclasses.replace(found[0], **changes)
+    assert judged(canaries(1024), canaries(2048, "me"), found).reads == 2048
+    assert judged(canaries(1024), canaries(2048, "me"), [other]).reads == 1024
+
+
+def test_what_a_server_counts_is_stronger_than_a_needle() -> None:
+    cut = failed(2048, "truncated", found="me", server_prompt_tokens=1024)
+    verdict = judged(canaries(1024), cut, needles(2048, 0.0))
+    assert (verdict.reads, verdict.cuts) == (1024, 2048)
+    assert verdict.sentence.endswith("cuts from 2,048: counted 1,024 of 2,032.")
 
 
 def test_a_failure_of_another_kind_is_neither_taken_nor_refused() -> None:

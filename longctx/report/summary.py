@@ -142,7 +142,7 @@ def summarise(manifest: dict[str, Any], rows: Sequence[Row]) -> Summary:
         for task in config["task"]
     )
     canaries = [row for row in rows if row.control == "canary"]
-    reach = addressable(canaries)
+    reach = addressable(rows)
     return Summary(
         model=model,
         window=window,
