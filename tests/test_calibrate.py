@@ -397,4 +397,7 @@ def test_a_full_calibration_has_every_kind_and_five_hundred_cells() -> None:
         assert {one.config.design for one in found} == {"isolated", "packed"}
         assert {one.config.dtype for one in found} == {"float32", "bfloat16"}
         assert any(len(one.config.task) == 2 for one in found)
-    assert {one.design.edges for one in full_cases(2**17) if len(one.design.edges) == 1} >= {(1024,), (65536,)}
+    measured = {(one.design.edges, one.config.design, one.tier) for one in full_cases(2**17)}
+    for window in (2**10, 2**12, 2**14, 2**16):
+        assert {((window,), "packed", tier) for tier in ("device", "host", "disk")} <= measured
+        assert ((window,), "isolated", "device") in measured

@@ -137,21 +137,20 @@ def full_cases(longest: int) -> Iterator[Case]:
 
 
 def _window_cases(window: int, longest: int) -> Iterator[Case]:
-    """One window in both designs and dtypes; small ones in every tier too, large ones with local layers."""
+    """One window in both designs and dtypes, and in every tier; large ones there with local layers."""
     design = Design(ADVERTISED, edges=(window,))
     lengths = lengths_around(design, _DEPTHS, max(768, window // 2), min(longest, 5 * window))
     trials = max(1, min(4, 2**13 // window))
     yield Case(design, _config("packed", lengths, trials=trials))
     yield Case(design, _config("packed", lengths, trials=trials, dtype="bfloat16"))
-    if window <= 2**12:
-        yield Case(design, _config("isolated", lengths, controls=True))
-        yield Case(design, _config("packed", lengths), on_disk=True)
-        yield Case(design, _config("packed", lengths), block_tokens=2**10, device_bytes=2**22)
-        return
-    local = dataclasses.replace(design, local=_LOCAL)
-    lengths = lengths_around(local, _DEPTHS, window // 2, 5 * window)
-    yield Case(local, _config("packed", lengths, chunk=_LOCAL_CHUNK))
-    yield Case(local, _config("isolated", lengths, chunk=_LOCAL_CHUNK))
+    chunk = 0
+    if window > 2**12:
+        design, chunk = dataclasses.replace(design, local=_LOCAL), _LOCAL_CHUNK
+        lengths = lengths_around(design, _DEPTHS, window // 2, 5 * window)
+        yield Case(design, _config("packed", lengths, chunk=chunk))
+    yield Case(design, _config("isolated", lengths, chunk=chunk, controls=window <= 2**12))
+    yield Case(design, _config("packed", lengths, chunk=chunk), on_disk=True)
+    yield Case(design, _config("packed", lengths, chunk=chunk), block_tokens=2**10, device_bytes=2**22)
 
 
 def _other_cases(reach: int) -> Iterator[Case]:
