@@ -30,8 +30,8 @@ _LOCAL = 64
 _LOCAL_CHUNK = 1024
 """Where hardly anything attends to a long text, a chunk's own overhead is what reading it takes."""
 _LONG = 2**17
-"""Tokens of an isolated prompt from which on a server is asked at one depth only what tells the edge there: unlike the
-packed ones, which all begin alike, each takes it minutes to read."""
+"""Isolated prompts longer than this many tokens take a server minutes each, since they do not all begin alike as packed
+ones do: of these it is asked only what tells an edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Case:
         parts = [self.design.name, self.config.design, "served" if served else self.config.dtype]
         parts += [self.tokenizer] if self.tokenizer != words.NAME else []
         parts += [self.tier] if self.tier != "device" else []
-        parts += [f"depth-{100 * depth:.0f}" for depth in self.config.depths if len(self.config.depths) == 1]
+        parts += [f"depth-{100 * self.config.depths[0]:.0f}"] if len(self.config.depths) == 1 else []
         return "-".join(parts)
 
 
@@ -196,8 +196,9 @@ def _parts(case: Case) -> list[Case]:
     config, edges = case.config, case.design.edges
     if config.design == "packed" or len(edges) != 1 or max(config.lengths) <= _LONG:
         return [case]
-    return [
-        Case(case.design, dataclasses.replace(config, depths=(depth,), lengths=pair), case.tokenizer)
+    asked = [
+        dataclasses.replace(config, depths=(depth,), lengths=pair_around(edges[0], depth))
         for depth in config.depths
-        if depth < 1.0 and (pair := pair_around(edges[0], depth))[-1] <= max(config.lengths)
+        if depth < 1.0
     ]
+    return [dataclasses.replace(case, config=config) for config in asked]
